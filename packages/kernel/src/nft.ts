@@ -40,7 +40,7 @@ function lib(): Library {
   } catch (cause) {
     throw new PodwayError('NFT_MISSING', 'libnftables is not installed', { cause, hint: 'Install it: apt-get install libnftables1 (Fedora: nftables)' });
   }
-  const f = (signature: string) => so.func(signature) as (...args: unknown[]) => never;
+  const f = (signature: string) => so.func(signature) as unknown as (...args: unknown[]) => never;
   return (library = {
     create: f('void *nft_ctx_new(uint32_t flags)'),
     free: f('void nft_ctx_free(void *ctx)'),
