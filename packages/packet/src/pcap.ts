@@ -56,7 +56,8 @@ export function readPcap(bytes: Uint8Array): CaptureFile {
         linkType: face.linkType,
         seconds: view.getUint32(at, little),
         nanoseconds: nano ? fraction : fraction * 1000,
-        bytes: bytes.subarray(start, end),
+        // Not bytes.subarray: on a Buffer that makes a Buffer, at four times the cost.
+        bytes: new Uint8Array(bytes.buffer, bytes.byteOffset + start, end - start),
         originalLength,
       };
       if (start + length > bytes.length) problems.push({ offset: at, message: `packet has ${length} bytes, ${end - start} are there: the file ends early` });

@@ -101,6 +101,11 @@ class Reader {
     return found;
   }
 
+  /** A plain view also of a Buffer, whose own subarray is four times as slow. */
+  private slice(start: number, end: number): Uint8Array {
+    return new Uint8Array(this.bytes.buffer, this.bytes.byteOffset + start, end - start);
+  }
+
   private text(option: RawOption): string {
     return text.decode(this.bytes.subarray(option.start, option.end)).replace(/\0+$/, '');
   }
@@ -157,7 +162,7 @@ class Reader {
       interfaceId: this.firstFace + id,
       linkType: state.face.linkType,
       ...time(state, view.getUint32(start + 4, little), view.getUint32(start + 8, little)),
-      bytes: this.bytes.subarray(dataStart, dataStart + captured),
+      bytes: this.slice(dataStart, dataStart + captured),
       originalLength: view.getUint32(start + 16, little),
       ...(optionsStart + 4 <= end && this.packetOptions(optionsStart, end)),
     };
@@ -185,7 +190,7 @@ class Reader {
     const originalLength = this.view.getUint32(start, this.little);
     const limit = state.face.snapLength === 0 ? originalLength : Math.min(originalLength, state.face.snapLength);
     const dataEnd = Math.min(start + 4 + limit, end);
-    return { interfaceId: this.firstFace, linkType: state.face.linkType, seconds: 0, nanoseconds: 0, bytes: this.bytes.subarray(start + 4, dataEnd), originalLength };
+    return { interfaceId: this.firstFace, linkType: state.face.linkType, seconds: 0, nanoseconds: 0, bytes: this.slice(start + 4, dataEnd), originalLength };
   }
 }
 

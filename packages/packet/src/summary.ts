@@ -217,12 +217,12 @@ function icmpv6Text({ message, icmpType, code }: Icmpv6Layer): string {
       return `${message.kind.replace('-', ' ')}, id ${message.id}, seq ${message.sequence}`;
     case 'unreachable': {
       const { address, port } = quotedTarget(message.quoted);
-      return `destination unreachable, unreachable ${V6_UNREACHABLE[code] ?? `code ${code}`} ${code === 4 ? `${address} ${port}` : address}`;
+      return `destination unreachable, unreachable ${V6_UNREACHABLE[code] ?? `code ${code}`}${code === 4 ? `, ${address} ${port}` : ` ${address}`}`;
     }
     case 'packet-too-big':
       return `packet too big, mtu ${message.mtu}`;
     case 'time-exceeded':
-      return code === 0 ? 'time exceeded in-transit' : 'ip reassembly time exceeded';
+      return code === 0 ? `time exceeded in-transit for ${quotedTarget(message.quoted).address}` : 'ip reassembly time exceeded';
     case 'parameter-problem':
       return `parameter problem - octet ${message.pointer}`;
     case 'router-solicitation':
