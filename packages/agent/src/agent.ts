@@ -91,7 +91,7 @@ export class Agent {
     const { o } = this;
     await mkdir(o.stateDir, { recursive: true, mode: 0o700 });
     const remembered = await this.recall();
-    this.ipam = await Ipam.open({ store: await DiskStore.open(join(o.stateDir, 'attachments')), sets: setsOfPodCidrs(remembered?.podCidrs ?? []) });
+    this.ipam = await Ipam.open({ store: new DiskStore(join(o.stateDir, 'attachments')), sets: setsOfPodCidrs(remembered?.podCidrs ?? []) });
     for (const p of this.ipam.problems) o.emit({ type: 'damaged-record', file: p.file, reason: p.reason });
     this.attachments = new Attachments({
       node: this.ns, netlink: this.netlink, ipam: this.ipam, emit: o.emit,

@@ -138,7 +138,7 @@ export class Attachments implements CniHandler {
   }
 
   async gc(req: CniGcRequest): Promise<void> {
-    const valid = new Set(req.validAttachments.map((a) => keyOf({ containerId: a.containerID, ifname: a.ifname })));
+    const valid = new Set(req.validAttachments.map((a) => keyOf({ containerId: a.containerId, ifname: a.ifname })));
     const errors: string[] = [];
     for (const record of this.c.ipam.list()) {
       if (valid.has(keyOf(record)) || record.network !== req.config.name) continue;

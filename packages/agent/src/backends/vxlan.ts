@@ -17,7 +17,7 @@
 import { cidrFirst, formatIp, parseCidr } from '@podway/cni';
 import { VTEP_MAC_PREFIX, type FdbEntry, type NetnsState, type Neighbour, type Route } from '@podway/netstate';
 import type { NetworkConfig, VxlanConfig } from '../config.js';
-import type { Backend, LocalNode, Peer } from './backend.js';
+import type { Backend, LocalNode } from './backend.js';
 
 const INNER_ETHERNET = 14;
 const VXLAN_HEADER = 8;
