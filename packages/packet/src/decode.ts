@@ -76,6 +76,7 @@ export function decode(bytes: Uint8Array, linkType: number = LINKTYPE.ethernet, 
   const start = settings.registry.link.get(linkType);
   if (start === undefined) c.report(NO_PROBLEMS, 'unknown-link-type', 'link', `link type ${linkType} is not known`);
   else {
+    if (originalLength > bytes.length) c.report(NO_PROBLEMS, 'truncated', 'capture', `${bytes.length} of ${originalLength} bytes were captured`, bytes.length);
     start(c);
     run(c);
   }

@@ -118,11 +118,11 @@ function arpIdentity(arp: ArpLayer): string {
  * repetitions) for no other. undefined if there is neither an IP nor an ARP header.
  */
 export function identity(packet: DecodedPacket): string | undefined {
+  const last = packet.layers.at(-1);
+  // ARP holds nothing, so it is the innermost packet wherever it occurs: also inside VXLAN, where there is an IP header outside it.
+  if (last?.type === 'arp') return arpIdentity(last);
   const inner = innermost(packet);
-  if (inner === undefined) {
-    const arp = packet.layers.find((l) => l.type === 'arp');
-    return arp === undefined ? undefined : arpIdentity(arp);
-  }
+  if (inner === undefined) return undefined;
   const { ip } = inner;
   return `${ip.src} > ${ip.dst} proto ${inner.protocol} ${ipNumbers(packet, inner)} ${transportNumbers(packet, inner.transport, true)}`;
 }
@@ -130,7 +130,7 @@ export function identity(packet: DecodedPacket): string | undefined {
 /** Like `identity`, without what NAT rewrites: addresses, ports and the echo id. */
 export function payloadIdentity(packet: DecodedPacket): string | undefined {
   const inner = innermost(packet);
-  if (inner === undefined) return identity(packet);
+  if (inner === undefined || packet.layers.at(-1)?.type === 'arp') return identity(packet);
   return `proto ${inner.protocol} ${ipNumbers(packet, inner)} ${transportNumbers(packet, inner.transport, false)}`;
 }
 

@@ -72,7 +72,7 @@ function ipText(packet: DecodedPacket, layers: readonly Layer[]): string {
   const end = packet.payloadEnd;
   const plain = (what: string): string => `${family} ${ip.src} > ${ip.dst}: ${what}`;
   const withPorts = (l: { readonly srcPort: number; readonly dstPort: number }, what: string): string =>
-    `${family} ${ip.src}.${l.srcPort} > ${ip.dst}.${l.dstPort}: ${what}`;
+    `${family} ${ip.src}.${l.srcPort} > ${ip.dst}.${l.dstPort}: ${what}${firstFragmentText(layers)}`;
   switch (upper?.type) {
     case 'tcp':
       return withPorts(upper, tcpText(upper, end));
@@ -97,6 +97,11 @@ function ipText(packet: DecodedPacket, layers: readonly Layer[]): string {
     default:
       return plain(carriedText(layers, end));
   }
+}
+
+function firstFragmentText(layers: readonly Layer[]): string {
+  const first = layers.find((l) => (l.type === 'ipv4' || l.type === 'ipv6-fragment') && l.moreFragments);
+  return first !== undefined && 'moreFragments' in first ? `, first fragment, id ${first.id}` : '';
 }
 
 /** For an IP packet whose content is not decoded: a later fragment, an encapsulated IP packet, or a protocol that is not known here. */

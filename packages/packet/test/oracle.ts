@@ -31,7 +31,7 @@ export function tsharkFields(capture: Uint8Array, fields: readonly string[]): st
   return withFile(capture, (path) => {
     const checks = ['ip', 'tcp', 'udp'].flatMap((p) => ['-o', `${p}.check_checksum:TRUE`]);
     const text = output([
-      'tshark', '-n', '-r', path, ...checks, '-o', 'sctp.checksum:CRC32c', '-o', 'ip.defragment:FALSE', '-o', 'ipv6.defragment:FALSE', '-o', 'tcp.desegment_tcp_streams:FALSE',
+      'tshark', '-n', '-r', path, ...checks, '-o', 'sctp.checksum:CRC 32c', '-o', 'ip.defragment:FALSE', '-o', 'ipv6.defragment:FALSE', '-o', 'tcp.desegment_tcp_streams:FALSE',
       '-d', 'udp.port==8472,vxlan', '-T', 'fields', '-E', 'separator=|', '-E', 'occurrence=a', '-E', 'aggregator=,', ...fields.flatMap((f) => ['-e', f]),
     ]);
     return text.replace(/\n$/, '').split('\n').map((line) => line.split('|').map((cell) => (cell === '' ? [] : cell.split(','))));
