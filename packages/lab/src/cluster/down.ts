@@ -97,17 +97,16 @@ function netnsNames(layout: LabLayout): string[] {
 function processesOf(layout: LabLayout): number[] {
   const found = new Set<number>();
   const state = readState(layout);
-  if (isRunning(state)) found.add(state.pid);
+  if (state && isRunning(state)) found.add(state.pid);
   const names = new Set(netnsNames(layout));
   const netns = listNetns();
   for (const ns of netns) if (ns.names.some((n) => names.has(n))) ns.pids.forEach((p) => found.add(p));
-  const marks = titles(layout);
   const machine = quietly(() => readlinkSync('/proc/self/ns/pid'));
   const pidNamespaces = new Set<string>();
   for (const pid of readdirSync('/proc').filter((n) => /^\d+$/.test(n)).map(Number)) {
     if (pid === process.pid) continue;
     const args = quietly(() => readFileSync(`/proc/${pid}/cmdline`, 'utf8'))?.split('\0') ?? [];
-    if (args.some((a) => marks.includes(a))) found.add(pid);
+    if (isOfLab(layout, args)) found.add(pid);
   }
   // Whatever is in the pid namespace of a node is the node's, in whichever network namespace it is.
   for (const pid of found) {
@@ -124,9 +123,14 @@ function processesOf(layout: LabLayout): number[] {
   return [...found].sort((a, b) => a - b);
 }
 
-/** What the lab's processes carry in their command line: the lab's own process, and those it starts on the machine. */
+/** Stands in the command line of the lab's own process. */
 export const labMark = (layout: LabLayout): string => `podway-lab=${layout.name}`;
-const titles = (layout: LabLayout): string[] => [labMark(layout)];
+
+/** The lab's own process, and the monitors of its containers (they wait on the machine's side and name files of the lab). */
+function isOfLab(layout: LabLayout, args: readonly string[]): boolean {
+  if (args.includes(labMark(layout))) return true;
+  return (args[0]?.endsWith('podway-init') ?? false) && args.some((a) => a.startsWith(`${layout.dir}/`));
+}
 
 function mountsBelow(dir: string): string[] {
   const lines = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');

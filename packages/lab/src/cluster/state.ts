@@ -52,7 +52,7 @@ export function startOf(pid: number): string | undefined {
   }
 }
 
-export const isRunning = (state: LabState | undefined): state is LabState => state !== undefined && startOf(state.pid) === state.pidStart;
+export const isRunning = (state: LabState): boolean => startOf(state.pid) === state.pidStart;
 
 /** Names of all labs that have a folder, running or not. */
 export function labNames(): string[] {
@@ -67,13 +67,16 @@ export function labNames(): string[] {
 export function mustRun(name: string): LabState {
   const layout = new LabLayout(name);
   const state = readState(layout);
-  if (isRunning(state)) return state;
+  if (state && isRunning(state)) return state;
   if (state) {
     throw new PodwayError('LAB_BROKEN', `the process of lab ${name} has ended (pid ${state.pid})`, {
       object: `lab ${name}`, hint: `Clean up and start afresh: podway down${nameFlag(name)} && podway up${nameFlag(name)}`,
     });
   }
-  const others = labNames().filter((n) => isRunning(readState(new LabLayout(n))));
+  const others = labNames().filter((n) => {
+    const other = readState(new LabLayout(n));
+    return other !== undefined && isRunning(other);
+  });
   throw new PodwayError('LAB_NOT_RUNNING', `lab ${name} is not running`, {
     object: `lab ${name}`,
     hint: others.length ? `Running labs: ${others.join(', ')}. Choose one with --lab.` : `Start it: podway up${nameFlag(name)}`,
