@@ -40,6 +40,32 @@ export function webFiles(): Readonly<Record<string, { text: string; mode: number
   };
 }
 
+/**
+ * wget for a busybox whose own -T crashes: the option becomes timeout(1), the message and exit
+ * status stay those of busybox. The time counts for the whole transfer, not per read.
+ */
+export const wgetWithTimeout = `#!/bin/sh
+t=
+n=$#
+while [ $n -gt 0 ]; do
+  a=$1; shift; n=$((n - 1))
+  case $a in
+  -T|--timeout) t=$1; shift; n=$((n - 1)) ;;
+  -T*) t=\${a#-T} ;;
+  --timeout=*) t=\${a#--timeout=} ;;
+  -[cqS]*T) t=$1; shift; n=$((n - 1)); set -- "$@" "\${a%T}" ;;
+  -[cqS]*T[0-9]*) t=\${a##*T}; set -- "$@" "\${a%%T*}" ;;
+  *) set -- "$@" "$a" ;;
+  esac
+done
+[ -n "$t" ] || exec busybox wget "$@"
+busybox timeout "$t" busybox wget "$@"
+s=$?
+[ $s = 143 ] || exit $s
+echo 'wget: download timed out' >&2
+exit 1
+`;
+
 /** As the official image's default.conf: port 80, access log on stdout. */
 export const nginxConfiguration = `user www-data;
 worker_processes 1;

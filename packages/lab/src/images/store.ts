@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { PodwayError } from '@podway/errors';
 import { findImage, unknownImageMessage, type ImageDefinition, type ImageMap } from './catalog.js';
-import { nginxConfiguration, webFiles } from './files.js';
+import { nginxConfiguration, webFiles, wgetWithTimeout } from './files.js';
 
 const run = promisify(execFile);
 
@@ -113,6 +113,10 @@ export class ImageStore {
     const { stdout } = await run(this.busybox, ['--list']);
     const applets = stdout.split('\n').filter((a) => a !== '' && a !== 'busybox' && !a.includes('/'));
     await Promise.all(applets.map((a) => symlink('busybox', join(root, 'bin', a))));
+    if (await crashesOnTimeout(this.busybox)) {
+      await rm(join(root, 'bin/wget'));
+      await writeFile(join(root, 'bin/wget'), wgetWithTimeout, { mode: 0o755 });
+    }
     const etc = {
       passwd: 'root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33:www-data:/var/www:/bin/false\nnobody:x:65534:65534:nobody:/home:/bin/false\n',
       group: 'root:x:0:\ntty:x:5:\nwww-data:x:33:\nnogroup:x:65534:\n',
@@ -146,6 +150,15 @@ async function present(path: string): Promise<boolean> {
 
 async function linkOrCopy(from: string, to: string): Promise<void> {
   await link(from, to).catch(() => copyFile(from, to)); // another file system
+}
+
+/** `wget -T` of Debian 12's busybox-static (1.35.0) ends with a segmentation fault; later ones do not. */
+async function crashesOnTimeout(busybox: string): Promise<boolean> {
+  // The discard of a refused connection on loopback is all this does where the option works.
+  return run(busybox, ['wget', '-q', '-T', '1', '-O', '/dev/null', 'http://127.0.0.1:1/']).then(
+    () => false,
+    (e: { signal?: unknown }) => e.signal === 'SIGSEGV',
+  );
 }
 
 async function writeTree(root: string, files: Readonly<Record<string, { text: string; mode: number }>>): Promise<void> {

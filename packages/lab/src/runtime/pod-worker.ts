@@ -392,6 +392,9 @@ export class PodWorker {
     const { client, node } = this.context.options;
     await this.stopAll(this.removed ? QUICK_GRACE : this.grace(), true);
     await this.dismantle();
+    // Files before the object: whoever sees the pod gone finds nothing of it.
+    await rm(podDir(node, this.uid), { recursive: true, force: true });
+    await rm(dirname(logDir(node.dirs.logs, this.pod, 'x')), { recursive: true, force: true });
     const name = this.pod.metadata?.name ?? '';
     const namespace = this.pod.metadata?.namespace ?? 'default';
     if (!this.removed) {
@@ -400,8 +403,6 @@ export class PodWorker {
         if (!isPodwayError(e, 'KUBE_NOT_FOUND') && !isPodwayError(e, 'KUBE_CONFLICT')) throw e;
       });
     }
-    await rm(podDir(node, this.uid), { recursive: true, force: true });
-    await rm(dirname(logDir(node.dirs.logs, this.pod, 'x')), { recursive: true, force: true });
     this.finished = true;
   }
 

@@ -28,18 +28,17 @@ function portOf(port: string | number, container: Container): number {
 
 /** The command whose success is the probe's; undefined for kinds that are not known (grpc). */
 export function probeCommand(probe: Probe, container: Container, target: ProbeTarget): CommandLine | undefined {
-  const timeout = String(probe.timeoutSeconds ?? 1);
   if (probe.exec) return execInContainer(target.init, target.record, probe.exec.command ?? [], { container: container.name });
   if (probe.tcpSocket) {
     const { host, port } = probe.tcpSocket;
-    return execInNamespaces(target.init, target.nodePid, ['n'], [target.busybox, 'nc', '-w', timeout, '-e', '/bin/true', host || target.podIP, String(portOf(port, container))]);
+    return execInNamespaces(target.init, target.nodePid, ['n'], [target.busybox, 'nc', host || target.podIP, String(portOf(port, container)), '-e', '/bin/true']);
   }
   if (probe.httpGet) {
     const { host, port, path, scheme, httpHeaders } = probe.httpGet;
     const address = host || target.podIP;
     const url = `${(scheme ?? 'HTTP').toLowerCase()}://${address.includes(':') ? `[${address}]` : address}:${portOf(port, container)}${path?.startsWith('/') ? path : `/${path ?? ''}`}`;
     const headers = (httpHeaders ?? []).flatMap((h) => ['--header', `${h.name}: ${h.value}`]);
-    return execInNamespaces(target.init, target.nodePid, ['n'], [target.busybox, 'wget', '-q', '-T', timeout, '-O', '/dev/null', ...headers, ...(scheme === 'HTTPS' ? ['--no-check-certificate'] : []), url]);
+    return execInNamespaces(target.init, target.nodePid, ['n'], [target.busybox, 'wget', '-q', '-O', '/dev/null', ...headers, ...(scheme === 'HTTPS' ? ['--no-check-certificate'] : []), url]);
   }
   return undefined;
 }
@@ -75,14 +74,15 @@ export function startProbes(
     let bad = 0;
     const once = async (): Promise<void> => {
       const line = probeCommand(probe, container, target());
+      // The time-out kills podway-init, and with it the command, whichever tool that is.
       const r = line
-        ? await runInit(line.file, line.args, { env: line.env, timeoutMs: ((probe.timeoutSeconds ?? 1) + 1) * 1000 })
+        ? await runInit(line.file, line.args, { env: line.env, timeoutMs: (probe.timeoutSeconds ?? 1) * 1000 })
         : { status: 1, stdout: '', stderr: 'probe kind not provided by this lab' };
       if (stopped) return;
       const ok = r.status === 0;
       good = ok ? good + 1 : 0;
       bad = ok ? 0 : bad + 1;
-      if (!ok) on.unhealthy(kind, (r.stdout + r.stderr).trim() || `exit status ${r.status}`);
+      if (!ok) on.unhealthy(kind, (r.stdout + r.stderr).trim() || (r.status === 137 ? `command timed out after ${probe.timeoutSeconds ?? 1}s` : `exit status ${r.status}`));
       const end = ok ? good >= (probe.successThreshold ?? 1) && done(true) : bad >= (probe.failureThreshold ?? 3) && done(false);
       if (!end) later((probe.periodSeconds ?? 10) * 1000, () => void once());
     };
