@@ -143,12 +143,27 @@ test('disk: damaged files are named, set aside, and their addresses kept until D
       await ipam.close();
     }
     const ipam = await Ipam.open({ store: new DiskStore(dir), sets: setsOfPodCidrs(['10.244.0.0/24']) });
+    const stale = (...valid: string[]): string[] => ipam.stale('podway', valid.map((containerId) => ({ containerId, ifname: 'eth0' }))).map((k) => k.containerId);
+    assert.deepEqual([stale(), stale('c2', 'c4', 'wrong'), ipam.stale('other', []).length], [['c2', 'c3', 'c4', 'c5', 'wrong'], ['c3', 'c5'], 4]);
     await ipam.release({ containerId: 'c3', ifname: 'eth0' });
     assert.equal(ipam.holder({ family: 4, value: 0x0af40003n }), undefined);
     assert.equal(ipam.problems.length, 3);
     await ipam.close();
     assert.deepEqual((await readdir(join(dir, 'quarantine'))).sort(), ['c4@eth0.json', 'c5@eth0.json', 'wrong@eth0.json']);
     assert.deepEqual((await readdir(dir)).filter((f) => f.startsWith('.tmp')), []);
+  }));
+
+test('two records with one address (made by hand): it is free only when both are gone', () =>
+  inDir(async (dir) => {
+    const s = new DiskStore(dir);
+    await s.put(record('c1', 5));
+    await s.put(record('c2', 5));
+    const ipam = await Ipam.open({ store: s, sets: setsOfPodCidrs(['10.244.0.0/24']) });
+    await ipam.release({ containerId: 'c2', ifname: 'eth0' });
+    assert.equal(ipam.holder({ family: 4, value: 0x0af40005n }), 'pod default/web-5');
+    await ipam.release({ containerId: 'c1', ifname: 'eth0' });
+    assert.equal(ipam.holder({ family: 4, value: 0x0af40005n }), undefined);
+    await ipam.close();
   }));
 
 test('disk: what cannot be written is said, with the file and errno', () =>

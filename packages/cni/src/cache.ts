@@ -3,7 +3,7 @@
  * (`<dir>/results/<network>-<container>-<ifname>`, kind cniCacheV1), so that other tools of
  * the field can read it. Unlike libcni's, each file is written durably.
  */
-import { mkdir, readFile, readdir } from 'node:fs/promises';
+import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { removeDurably, writeDurably } from './durable.js';
@@ -55,7 +55,6 @@ export class ResultCache {
 
   /** Durable when it resolves. */
   async put(a: CachedAttachment): Promise<void> {
-    await mkdir(this.#dir, { recursive: true, mode: 0o700 });
     const file: z.infer<typeof fileSchema> = {
       kind: 'cniCacheV1',
       containerId: a.containerId,

@@ -123,3 +123,24 @@ test('the frame: round trip, in pieces, and hostile heads', () => {
   assert.equal(requestLength(Buffer.from('PCN1\0\0')), undefined);
   for (const bad of ['GET / HTTP/1.1', 'x', 'PCN1\xff\xff\xff\xff\xff\xff\xff\xff']) assert.throws(() => requestLength(Buffer.from(bad, 'latin1')), (e) => e instanceof CniError && e.cniCode === 6);
 });
+
+test('whatever comes is either a request or a CNI error, never anything else', () => {
+  const word = fc.oneof(fc.constantFrom('', 'ADD', 'DEL', 'GC', 'STATUS', 'CHECK', 'VERSION', 'c1', 'eth0', 'A=1;IgnoreUnknown=1', '__proto__=1'), fc.string());
+  const envArb = fc.record({ CNI_COMMAND: fc.constantFrom('ADD', 'DEL', 'GC', 'STATUS', 'CHECK', 'VERSION'), CNI_CONTAINERID: word, CNI_NETNS: word, CNI_IFNAME: word, CNI_ARGS: word, CNI_PATH: word }, { requiredKeys: ['CNI_COMMAND'] });
+  const part = fc.jsonValue();
+  const stdinArb = fc.oneof(
+    fc.string(),
+    fc.json(),
+    fc.record({ cniVersion: fc.oneof(fc.constantFrom('0.3.1', '1.1.0'), part), name: fc.oneof(fc.constant('n'), part), type: fc.oneof(fc.constant('t'), part), prevResult: part, runtimeConfig: part, ipam: part, dns: part, args: part, 'cni.dev/valid-attachments': part }, { requiredKeys: [] }).map((o) => JSON.stringify(o)),
+  );
+  fc.assert(
+    fc.property(envArb, stdinArb, (e, stdin) => {
+      try {
+        decodeCniRequest(e as Record<string, string>, stdin);
+      } catch (error) {
+        assert.ok(error instanceof CniError && [1, 4, 6, 7].includes(error.cniCode), String(error));
+      }
+    }),
+    { numRuns: 3000 },
+  );
+});

@@ -7,23 +7,17 @@
  * with the addresses that can still be read in it, until the attachment is removed.
  * One process at a time owns the directory: the agent, which holds the CNI socket.
  */
-import { type FileHandle, mkdir, open, readFile, readdir, rename, unlink, writeFile } from 'node:fs/promises';
-import { createHash } from 'node:crypto';
+import { readdirSync, renameSync, writeFileSync } from 'node:fs';
+import { readFile, readdir, rename, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isTemporary, removeDurably, writeDurably } from '@podway/cni';
+import { DurableDir, isTemporary } from '@podway/cni';
 import { PodwayError, messageOf } from '@podway/errors';
-import { type AttachmentKey, type AttachmentRecord, keyOf, parseRecord, salvageAddresses } from './record.js';
+import { type AttachmentKey, type AttachmentRecord, keyOf, parseRecord, recordFileName, salvageAddresses } from './record.js';
 import type { AttachmentStore, LoadedAttachments, StoreProblem } from './store.js';
 
 export const DEFAULT_ATTACHMENT_DIR = '/var/lib/podway/attachments';
 const LAST_GIVEN = 'last-given';
 const QUARANTINE = 'quarantine';
-
-/** Long container ids are hashed: a file name has at most 255 bytes. */
-export function recordFileName(key: AttachmentKey): string {
-  const id = key.containerId.length > 200 ? createHash('sha256').update(key.containerId).digest('hex') : key.containerId;
-  return `${id}@${key.ifname}.json`;
-}
 
 function keyOfFile(name: string): AttachmentKey | undefined {
   const m = /^([^@]+)@(.+?)\.json(~\d+)?$/.exec(name);
@@ -32,17 +26,17 @@ function keyOfFile(name: string): AttachmentKey | undefined {
 
 export class DiskStore implements AttachmentStore {
   readonly #dir: string;
-  #handle: FileHandle | undefined;
+  #main: DurableDir | undefined;
+  #aside: DurableDir | undefined;
 
   constructor(dir = DEFAULT_ATTACHMENT_DIR) {
     this.#dir = dir;
   }
 
-  async #opened(): Promise<FileHandle> {
-    if (this.#handle) return this.#handle;
-    await mkdir(join(this.#dir, QUARANTINE), { recursive: true, mode: 0o700 });
-    this.#handle ??= await open(this.#dir, 'r');
-    return this.#handle;
+  #open(): { main: DurableDir; aside: DurableDir } {
+    this.#main ??= new DurableDir(this.#dir);
+    this.#aside ??= new DurableDir(join(this.#dir, QUARANTINE));
+    return { main: this.#main, aside: this.#aside };
   }
 
   #failed(doing: string, object: string, e: unknown): PodwayError {
@@ -51,7 +45,7 @@ export class DiskStore implements AttachmentStore {
   }
 
   async load(): Promise<LoadedAttachments> {
-    await this.#opened();
+    const { main } = this.#open();
     const records: AttachmentRecord[] = [];
     for (const entry of await readdir(this.#dir, { withFileTypes: true })) {
       const path = join(this.#dir, entry.name);
@@ -69,6 +63,7 @@ export class DiskStore implements AttachmentStore {
       if ('record' in read && recordFileName(read.record) === entry.name) records.push(read.record);
       else await this.#quarantine(entry.name);
     }
+    main.flushSync();
     return { records, problems: await this.#problems(), lastGiven: await this.#lastGiven() };
   }
 
@@ -110,7 +105,7 @@ export class DiskStore implements AttachmentStore {
   async put(record: AttachmentRecord): Promise<void> {
     const path = join(this.#dir, recordFileName(record));
     try {
-      await writeDurably(path, JSON.stringify(record), await this.#opened());
+      await this.#open().main.write(recordFileName(record), JSON.stringify(record));
     } catch (e) {
       throw this.#failed('writing', path, e);
     }
@@ -120,24 +115,26 @@ export class DiskStore implements AttachmentStore {
     const name = recordFileName(key);
     const path = join(this.#dir, name);
     try {
-      const handle = await this.#opened();
-      const quarantine = join(this.#dir, QUARANTINE);
-      for (const q of await readdir(quarantine)) if (q === name || q.startsWith(`${name}~`)) await removeDurably(join(quarantine, q));
-      await removeDurably(path, handle);
+      const { main, aside } = this.#open();
+      for (const q of readdirSync(aside.dir)) if (q === name || q.startsWith(`${name}~`)) await aside.remove(q);
+      await main.remove(name);
     } catch (e) {
       throw this.#failed('removing', path, e);
     }
   }
 
   async saveLastGiven(lastGiven: Readonly<Record<string, string>>): Promise<void> {
-    await this.#opened();
-    const temporary = join(this.#dir, `.tmp-${LAST_GIVEN}`);
-    await writeFile(temporary, JSON.stringify(lastGiven), { mode: 0o600 });
-    await rename(temporary, join(this.#dir, LAST_GIVEN));
+    const { main } = this.#open();
+    const temporary = join(main.dir, `.tmp-${LAST_GIVEN}`);
+    writeFileSync(temporary, JSON.stringify(lastGiven), { mode: 0o600 });
+    renameSync(temporary, join(main.dir, LAST_GIVEN));
   }
 
-  async close(): Promise<void> {
-    await this.#handle?.close();
-    this.#handle = undefined;
+  close(): Promise<void> {
+    this.#main?.close();
+    this.#aside?.close();
+    this.#main = undefined;
+    this.#aside = undefined;
+    return Promise.resolve();
   }
 }

@@ -10,7 +10,7 @@ import { CniError, type CniResult, type Ip, cidrContains, formatIp, formatIpIn, 
 import { PodwayError, messageOf } from '@podway/errors';
 import { REUSE_DELAY_MS, type Allocation, type AllocationState, allocate, allocateFixed } from './allocator.js';
 import { type RangeSet, rangeOfAddress } from './ranges.js';
-import { type AttachmentIp, type AttachmentKey, type AttachmentRecord, type PodRef, holderName, keyOf } from './record.js';
+import { type AttachmentIp, type AttachmentKey, type AttachmentRecord, type PodRef, holderName, keyOf, recordFileName } from './record.js';
 import type { AttachmentStore, StoreProblem } from './store.js';
 
 export interface IpamOptions {
@@ -86,6 +86,16 @@ export class Ipam {
 
   get(key: AttachmentKey): AttachmentRecord | undefined {
     return this.#records.get(keyOf(key));
+  }
+
+  /**
+   * What a GC may remove: attachments of the network that are not valid any more, and damaged
+   * records of attachments that are not (their network is not known).
+   */
+  stale(network: string, valid: readonly AttachmentKey[]): AttachmentKey[] {
+    const keep = new Set(valid.map(recordFileName));
+    const damaged = this.#problems.flatMap((p) => (p.key ? [p.key] : []));
+    return [...this.list().filter((r) => r.network === network), ...damaged].filter((k) => !keep.has(recordFileName(k))).map(({ containerId, ifname }) => ({ containerId, ifname }));
   }
 
   /** Who has this address, in words. */
@@ -189,6 +199,7 @@ export class Ipam {
   async release(key: AttachmentKey): Promise<AttachmentRecord | undefined> {
     await this.#store.remove(key);
     const now = this.#now();
+    const file = recordFileName(key);
     const free = (holderOf: string): void => {
       for (const [ip, h] of this.#holders) {
         if (h.owner !== holderOf) continue;
@@ -197,7 +208,7 @@ export class Ipam {
       }
     };
     this.#problems = this.#problems.filter((p) => {
-      if (!p.key || keyOf(p.key) !== keyOf(key)) return true;
+      if (!p.key || recordFileName(p.key) !== file) return true;
       free(`file ${p.file}`);
       return false;
     });
@@ -205,6 +216,8 @@ export class Ipam {
     if (record) {
       this.#records.delete(keyOf(key));
       free(keyOf(key));
+      // two records with one address can only come from outside; the one that stays keeps it
+      for (const other of this.#records.values()) if (other.ips.some((i) => record.ips.some((j) => i.address === j.address))) this.#index(other);
     }
     for (const [ip, at] of this.#released) if (now - at >= this.#reuseDelayMs) this.#released.delete(ip);
     return record;

@@ -4,6 +4,7 @@
  * the pod is wired (`ready`), and removed last, after the device is gone. There is no separate
  * reservation that could leak: the addresses in use are those in the records.
  */
+import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { type CniResult, tryParseIp, tryParseIpCidr } from '@podway/cni';
 
@@ -62,6 +63,12 @@ const schema = z.object({
 });
 
 export const keyOf = (k: AttachmentKey): string => `${k.containerId}@${k.ifname}`;
+
+/** The name of the record's file. Long container ids are hashed: a file name has at most 255 bytes. */
+export function recordFileName(key: AttachmentKey): string {
+  const id = key.containerId.length > 200 ? createHash('sha256').update(key.containerId).digest('hex') : key.containerId;
+  return `${id}@${key.ifname}.json`;
+}
 
 /** `pod default/web-a` or, without a pod, `container 4f2c… eth0`. */
 export const holderName = (r: AttachmentKey & { readonly pod?: PodRef }): string =>
