@@ -1,2 +1,3 @@
 export * from './types.js';
 export * from './observe.js';
+export * from './format.js';
