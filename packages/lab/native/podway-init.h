@@ -24,7 +24,8 @@ struct options {
   struct bind binds[MAX_LIST], node_binds[MAX_LIST];
   int nbinds, nnode_binds;
   const char *tmpfs[MAX_LIST], *sysctls[MAX_LIST];
-  int ntmpfs, nsysctls;
+  struct { const char *target, *dir; } overlays[MAX_LIST];
+  int ntmpfs, nsysctls, noverlays;
   long log_max, log_files;
   long uid, gid; /* -1: as they are */
   uint64_t caps;
