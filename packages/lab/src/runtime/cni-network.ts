@@ -53,8 +53,9 @@ export class CniNetwork implements PodNetwork {
   }
 
   async add(sandbox: SandboxAttachment): Promise<{ readonly ips: readonly string[] }> {
-    const { list } = await loadNetwork(this.o.confDir);
-    const result = await this.runner.add(list, this.params(sandbox));
+    const network = await this.network();
+    if ('reason' in network) throw new PodwayError('CNI_NOT_READY', network.reason);
+    const result = await this.runner.add(network.list, this.params(sandbox));
     return { ips: (result.ips ?? []).map((i) => i.address.split('/')[0] ?? '') };
   }
 
