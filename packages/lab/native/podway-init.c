@@ -2,11 +2,12 @@
  * podway-init: everything Podway's lab needs setns, unshare, mount and pivot_root for.
  *
  *   podway-init hold  --hostname NAME [--title TEXT] [--netns-file FILE] [--tmpfs DIR]...
- *                     [--bind SRC DST ro|rw]... [--sysctl K=V]...
+ *                     [--overlay TARGET DIR]... [--bind SRC DST ro|rw]... [--sysctl K=V]...
  *       Becomes a lab node: own mnt, uts, ipc and pid namespaces, and net (the one that FILE is
  *       bound to, or a new one, in which nothing is brought up). The holder is PID 1 of the node's
  *       pid namespace and reaps; killing it kills all that runs in the node.
- *       Mounts: private propagation, new /proc and /sys, the tmpfs, then the binds. Namespace files
+ *       Mounts: private propagation, the overlays (the machine's TARGET below, what the node writes in
+ *       DIR/upper), new /proc and /sys, the tmpfs, then the binds. Namespace files
  *       and mounts hidden by a tmpfs are let go of, so that a node never keeps another lab alive.
  *   podway-init pause --node PID --hostname NAME [--title TEXT] [--netns PATH] [--shm DIR] [--host-net]
  *                     [--sysctl K=V]...
@@ -216,6 +217,24 @@ static void drop_foreign_mounts(const struct options *o) {
   }
 }
 
+/* The node's own TARGET on top of the machine's. A DIR whose file system cannot be an upper layer
+ * (itself an overlay, as in a container) gets a tmpfs, seen by the node only. */
+static void mount_overlays(const struct options *o) {
+  for (int i = 0; i < o->noverlays; i++) {
+    const struct overlay *v = &o->overlays[i];
+    char upper[2048], work[2048], data[6400];
+    snprintf(upper, sizeof upper, "%s/upper", v->dir);
+    snprintf(work, sizeof work, "%s/work", v->dir);
+    snprintf(data, sizeof data, "lowerdir=%s,upperdir=%s,workdir=%s", v->target, upper, work);
+    make_dir(upper, 0755), make_dir(work, 0755);
+    if (!mount("overlay", v->target, "overlay", 0, data)) continue;
+    if (errno != EINVAL) fail(125, "mount overlay on", v->target);
+    mount_or_fail("tmpfs", v->dir, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755");
+    make_dir(upper, 0755), make_dir(work, 0755);
+    mount_or_fail("overlay", v->target, "overlay", 0, data);
+  }
+}
+
 static void set_hostname(const char *name) {
   if (name && sethostname(name, strlen(name))) fail(125, "set hostname", name);
 }
@@ -325,6 +344,7 @@ static int hold(struct options *o) {
   if (net >= 0) close(net);
   mount_or_fail(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
   clone_sources(o->binds, o->nbinds);
+  mount_overlays(o);
   drop_foreign_mounts(o);
   mount_or_fail("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
   mount_or_fail("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
@@ -501,6 +521,7 @@ static void parse(struct options *o, char **argv) {
     else if (IS("--caps", 1)) o->caps = strtoull(v[0], NULL, 16), o->set_caps = true;
     else if (IS("--bind", 3)) add_bind(o->binds, &o->nbinds, v, a);
     else if (IS("--node-bind", 3)) add_bind(o->node_binds, &o->nnode_binds, v, a);
+    else if (o->noverlays < MAX_LIST && IS("--overlay", 2)) o->overlays[o->noverlays++] = (struct overlay){v[0], v[1]};
     else if (!strcmp(a, "--tmpfs") && o->ntmpfs < MAX_LIST && (v = next(&argv, a, 1))) o->tmpfs[o->ntmpfs++] = v[0];
     else if (!strcmp(a, "--sysctl") && o->nsysctls < MAX_LIST && (v = next(&argv, a, 1))) o->sysctls[o->nsysctls++] = v[0];
     else if (ns_of_letter(a)) o->ns |= ns_of_letter(a);

@@ -8,7 +8,7 @@ import type { Pod } from '@podway/kube';
 import { hostnameOf } from './env.js';
 import { startPause, unmountInNode, type Resident } from './init.js';
 import { namespaceInode, sandboxAlive, type PodRecord } from './record.js';
-import type { NodeDescriptor, PodNetwork, RuntimeOptions, SandboxAttachment } from './types.js';
+import type { NodeDescriptor, PodNetwork, PortMapping, RuntimeOptions, SandboxAttachment } from './types.js';
 
 export interface Sandbox {
   readonly id: string;
@@ -26,11 +26,19 @@ type Context = Pick<RuntimeOptions, 'init' | 'network' | 'timing'> & { readonly 
 /** containerd's defaults: ports below 1024 and ICMP sockets need no capability inside a pod. */
 const sandboxSysctls = { 'net.ipv4.ip_unprivileged_port_start': '0', 'net.ipv4.ping_group_range': '0 2147483647' };
 
+/** Pure. */
+export function portMappingsOf(pod: Pod): PortMapping[] {
+  return (pod.spec?.containers ?? []).flatMap((c) => c.ports ?? []).filter((p) => p.hostPort).map((p) => ({
+    hostPort: p.hostPort ?? 0, containerPort: p.containerPort, protocol: (p.protocol ?? 'TCP').toLowerCase() as PortMapping['protocol'],
+    ...(p.hostIP ? { hostIP: p.hostIP } : {}),
+  }));
+}
+
 function attachmentOf(pod: Pod, id: string, netns: string): SandboxAttachment {
   return {
     sandboxId: id, netns,
     namespace: pod.metadata?.namespace ?? 'default', name: pod.metadata?.name ?? '', uid: pod.metadata?.uid ?? '',
-    annotations: pod.metadata?.annotations ?? {},
+    portMappings: portMappingsOf(pod),
   };
 }
 
