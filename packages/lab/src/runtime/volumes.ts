@@ -1,5 +1,5 @@
 /** Volumes and the files a runtime puts into every container: what is mounted where. */
-import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, realpath, writeFile } from 'node:fs/promises';
 import { join, normalize } from 'node:path';
 import { PodwayError } from '@podway/errors';
 import type { Pod } from '@podway/kube';
@@ -30,11 +30,13 @@ export async function writePodFiles(pod: Pod, node: NodeDescriptor, ips: readonl
   ]);
 }
 
+const within = (path: string, base: string): boolean => path === base || path.startsWith(base.endsWith('/') ? base : `${base}/`);
+
 /** Inside its volume: `..` in a subPath is refused by the API server, and here again. */
 function inside(base: string, subPath: string | undefined): string {
   if (subPath === undefined || subPath === '') return base;
   const path = normalize(join(base, subPath));
-  if (!path.startsWith(base)) throw new PodwayError('VOLUME_PATH', `subPath ${subPath} leaves its volume`);
+  if (!within(path, base)) throw new PodwayError('VOLUME_PATH', `subPath ${subPath} leaves its volume`);
   return path;
 }
 
@@ -60,6 +62,8 @@ export async function containerMounts(
       const base = join(dir, 'volumes', volume.name);
       const source = inside(base, mount.subPath);
       await mkdir(source, { recursive: true });
+      // A container may have put a link there that leads out of its volume.
+      if (!within(await realpath(source), await realpath(base))) throw new PodwayError('VOLUME_PATH', `subPath ${mount.subPath} leaves its volume`);
       await chmod(base, 0o777);
       binds.push({ source, target: mount.mountPath, readOnly });
     } else if (volume?.hostPath) {
