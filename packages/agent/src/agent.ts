@@ -64,6 +64,7 @@ export class Agent {
   private standing = false;
   private pending = false;
   private published = '';
+  private readonly recovered = deferred();
   private readonly began = performance.now();
 
   private constructor(private readonly o: AgentOptions) {
@@ -87,25 +88,47 @@ export class Agent {
     }
   }
 
+  /**
+   * The socket first: whoever holds it is the node's agent, and only that one may roll back what
+   * looks unfinished. Requests that come in meanwhile wait.
+   */
   private async takeOver(): Promise<void> {
     const { o } = this;
     await mkdir(o.stateDir, { recursive: true, mode: 0o700 });
-    const remembered = await this.recall();
-    this.ipam = await Ipam.open({ store: new DiskStore(join(o.stateDir, 'attachments')), sets: setsOfPodCidrs(remembered?.podCidrs ?? []) });
-    for (const p of this.ipam.problems) o.emit({ type: 'damaged-record', file: p.file, reason: p.reason });
-    this.attachments = new Attachments({
-      node: this.ns, netlink: this.netlink, ipam: this.ipam, emit: o.emit,
-      ready: () => this.readiness(),
-      annotations: (namespace, name) => this.annotations(namespace, name),
+    const taken = this.recovered;
+    const after = <A extends unknown[], R>(work: (...a: A) => Promise<R>) => async (...a: A): Promise<R> => {
+      await taken.promise;
+      return work(...a);
+    };
+    this.server = new CniServer({
+      socketPath: o.socketPath,
+      onEvent: (e) => o.emit({ type: 'cni', ...e }),
+      handler: {
+        add: after((r) => this.attachments.add(r)), del: after((r) => this.attachments.del(r)), check: after((r) => this.attachments.check(r)),
+        gc: after((r) => this.attachments.gc(r)), status: after((r) => this.attachments.status(r)),
+      },
     });
-    this.server = new CniServer({ socketPath: o.socketPath, handler: this.attachments, onEvent: (e) => o.emit({ type: 'cni', ...e }) });
-    await this.attachments.recover();
-    // The bridge and VTEP of the agent before this one go on working; with what it knew, so does ADD.
-    if (remembered && this.netlink.link(this.config.bridge)) {
-      this.local = remembered;
-      this.standing = true;
-    }
     await this.server.listen();
+    try {
+      const remembered = await this.recall();
+      this.ipam = await Ipam.open({ store: new DiskStore(join(o.stateDir, 'attachments')), sets: setsOfPodCidrs(remembered?.podCidrs ?? []) });
+      for (const p of this.ipam.problems) o.emit({ type: 'damaged-record', file: p.file, reason: p.reason });
+      this.attachments = new Attachments({
+        node: this.ns, netlink: this.netlink, ipam: this.ipam, emit: o.emit,
+        ready: () => this.readiness(),
+        annotations: (namespace, name) => this.annotations(namespace, name),
+      });
+      await this.attachments.recover();
+      // The bridge and VTEP of the agent before this one go on working; with what it knew, so does ADD.
+      if (remembered && this.netlink.link(this.config.bridge)) {
+        this.local = remembered;
+        this.standing = true;
+      }
+      taken.resolve();
+    } catch (e) {
+      taken.reject(e);
+      throw e;
+    }
   }
 
   private readiness(): { config: NetworkConfig; mtu: number } | { reason: string } {
@@ -242,3 +265,11 @@ export class Agent {
 /** The configuration the runtime finds. Flannel's form: a list, so that others can be chained behind. */
 export const conflist = (): string =>
   `${JSON.stringify({ cniVersion: '1.1.0', name: 'podway', plugins: [{ type: 'podway-cni', capabilities: { ips: true, mac: true } }] }, null, 2)}\n`;
+
+function deferred(): { readonly promise: Promise<void>; resolve(): void; reject(e: unknown): void } {
+  let settle: { resolve(): void; reject(e: unknown): void } | undefined;
+  const promise = new Promise<void>((resolve, reject) => (settle = { resolve, reject }));
+  // Nobody may be waiting when it fails; whoever starts the agent is told in any case.
+  promise.catch(() => undefined);
+  return { promise, resolve: () => settle!.resolve(), reject: (e) => settle!.reject(e) };
+}

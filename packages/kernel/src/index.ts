@@ -12,7 +12,7 @@ export type { LinkStats, VxlanAttributes, BridgeAttributes, BridgePortAttributes
 export { addAddrRequest, deleteAddrRequest, type AddrInfo, type AddrSpec } from './netlink/addr.js';
 export {
   addRouteRequest, deleteRouteRequest, PROTOCOL, ROUTE_TYPE, SCOPE, TABLE_LOCAL, TABLE_MAIN,
-  type NextHop, type RouteInfo, type RouteQuery, type RouteSpec, type RouteType, type Scope,
+  type NextHop, type RouteInfo, type RouteQuery, type RouteSpec, type RoutePref, type RouteType, type Scope,
 } from './netlink/route.js';
 export { addRuleRequest, deleteRuleRequest, type RuleInfo, type RuleSpec } from './netlink/rule.js';
 export {
@@ -23,3 +23,4 @@ export type { QdiscInfo } from './netlink/qdisc.js';
 export { NetlinkSocket, type Refusal, type Request } from './netlink/socket.js';
 export * from './nft.js';
 export { listenTcp, socketAddress } from './listen.js';
+export * from './versions.js';

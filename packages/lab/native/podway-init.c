@@ -223,15 +223,16 @@ static void mount_overlays(const struct options *o) {
   for (int i = 0; i < o->noverlays; i++) {
     const struct overlay *v = &o->overlays[i];
     char upper[2048], work[2048], data[6400];
+    if (strlen(v->dir) > 2000 || strlen(v->target) > 2000) fail_text(125, "mount overlay on", v->target, strerror(ENAMETOOLONG));
     snprintf(upper, sizeof upper, "%s/upper", v->dir);
     snprintf(work, sizeof work, "%s/work", v->dir);
     snprintf(data, sizeof data, "lowerdir=%s,upperdir=%s,workdir=%s", v->target, upper, work);
-    make_dir(upper, 0755), make_dir(work, 0755);
-    if (!mount("overlay", v->target, "overlay", 0, data)) continue;
+    make_dir(upper, 0755), make_dir(work, 0700);
+    if (!mount("overlay", v->target, "overlay", MS_NOSUID | MS_NODEV, data)) continue;
     if (errno != EINVAL) fail(125, "mount overlay on", v->target);
     mount_or_fail("tmpfs", v->dir, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755");
-    make_dir(upper, 0755), make_dir(work, 0755);
-    mount_or_fail("overlay", v->target, "overlay", 0, data);
+    make_dir(upper, 0755), make_dir(work, 0700);
+    mount_or_fail("overlay", v->target, "overlay", MS_NOSUID | MS_NODEV, data);
   }
 }
 

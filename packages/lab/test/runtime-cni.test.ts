@@ -49,7 +49,7 @@ describe('pods by CNI', { skip: needsRoot }, () => {
     node = await testNode({}, {
       overlays: [{ target: '/opt', dir: join(dir, 'opt') }],
       binds: [{ source: join(dir, 'bin'), target: '/opt/cni/bin', readOnly: true }],
-      network: (holderPid) => new CniNetwork({ init: init(), holderPid, confDir: conf, binDirs: ['/opt/cni/bin'], cacheDir: join(dir, 'cache') }),
+      network: (holderPid) => new CniNetwork({ init: init(), holderPid, confDir: conf, path: [{ inNode: '/opt/cni/bin', onMachine: join(dir, 'bin') }], cacheDir: join(dir, 'cache') }),
     });
   });
   after(async () => {

@@ -5,3 +5,4 @@ export * from './ownership.js';
 export * from './diff.js';
 export * from './apply.js';
 export { canonicalTable, sameTable } from './nft-compare.js';
+export * from './format.js';

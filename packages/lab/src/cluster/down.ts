@@ -128,7 +128,8 @@ export const labMark = (layout: LabLayout): string => `podway-lab=${layout.name}
 
 /** The lab's own process, and the monitors of its containers (they wait on the machine's side and name files of the lab). */
 function isOfLab(layout: LabLayout, args: readonly string[]): boolean {
-  if (args.includes(labMark(layout))) return true;
+  const mark = labMark(layout);
+  if (args.some((a) => a === mark || a.startsWith(`${mark} `))) return true;
   return (args[0]?.endsWith('podway-init') ?? false) && args.some((a) => a.startsWith(`${layout.dir}/`));
 }
 

@@ -15,6 +15,7 @@ import { CniNetwork, execInNamespaces, NodeRuntime, startHold, type Resident } f
 import { AgentProcess, IN_NODE, prepareNode } from './agents.js';
 import { netConf, type LabConfig, type LabNode } from './config.js';
 import type { LabEvent, PairReport } from './events.js';
+import { labMark } from './down.js';
 import { binary, LabLayout } from './layout.js';
 import { checkPairs, type PairPod } from './pairs.js';
 import { podLogs } from './pod-logs.js';
@@ -102,7 +103,7 @@ export class Lab {
     const dirs = this.layout.node(node.name);
     return startHold(binary('podway-init'), {
       hostname: node.name,
-      title: `podway-lab=${this.o.config.name} node ${node.name}`,
+      title: `${labMark(this.layout)} node ${node.name}`,
       netnsFile: `/run/netns/${this.layout.netns(node.name)}`,
       tmpfs: ['/run'],
       overlays: ['/etc', '/opt', '/var'].map((target) => ({ target, dir: join(dirs.overlay, target.slice(1)) })),
@@ -155,7 +156,8 @@ export class Lab {
         },
         client: this.server.inProcessClient('kubelet'),
         network: new CniNetwork({
-          init, holderPid: p.holder.pid, confDir: dirs.cniConf, binDirs: [IN_NODE.cniBin], cacheDir: join(dirs.root, 'cni-cache'),
+          init, holderPid: p.holder.pid, confDir: dirs.cniConf, cacheDir: join(dirs.root, 'cni-cache'),
+          path: [{ inNode: IN_NODE.cniBin, onMachine: dirs.cniBin }],
         }),
         images, init,
         warn: (message, error) => this.o.emit({ type: 'warning', message: `${p.node.name}: ${message}: ${messageOf(error)}` }),

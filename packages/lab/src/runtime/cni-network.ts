@@ -5,7 +5,7 @@
  */
 import { access, constants } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ConflistRunner, DEFAULT_CONF_DIR, loadNetwork, podArgs, spawnExec, type AttachmentParams, type FindPlugin, type NetworkList, type VersionedResult } from '@podway/cni';
+import { ConflistRunner, DEFAULT_CONF_DIR, loadNetwork, podArgs, spawnExec, type AttachmentParams, type NetworkList, type VersionedResult } from '@podway/cni';
 import { PodwayError, isPodwayError, messageOf } from '@podway/errors';
 import type { NetworkStatus, PodNetwork, SandboxAttachment } from './types.js';
 
@@ -15,8 +15,8 @@ export interface CniNetworkOptions {
   readonly holderPid: number;
   /** The node's /etc/cni/net.d, as the machine sees it. */
   readonly confDir: string;
-  /** CNI_PATH, as the node sees it. */
-  readonly binDirs: readonly string[];
+  /** CNI_PATH: directories of plugins as the node sees them, and where that is on the machine. */
+  readonly path: readonly { readonly inNode: string; readonly onMachine: string }[];
   /** Results of ADD, for CHECK, DEL and GC. On the machine. */
   readonly cacheDir: string;
 }
@@ -37,10 +37,20 @@ export class CniNetwork implements PodNetwork {
 
   constructor(private readonly o: CniNetworkOptions) {
     this.runner = new ConflistRunner({
-      path: o.binDirs,
+      path: o.path.map((p) => p.inNode),
       cacheDir: o.cacheDir,
       exec: spawnExec([o.init, 'exec', '--target', String(o.holderPid), '-m', '-n', '--']),
-      find: findInNode(o.holderPid),
+      find: (type) => this.find(type),
+    });
+  }
+
+  private async find(type: string): Promise<string> {
+    for (const p of this.o.path) {
+      const there = await access(join(p.onMachine, type), constants.X_OK).then(() => true, () => false);
+      if (there) return join(p.inNode, type);
+    }
+    throw new PodwayError('CNI_PLUGIN_MISSING', `failed to find plugin "${type}" in path [${this.o.path.map((p) => p.inNode).join(' ')}]`, {
+      object: type, hint: `Install the executable ${type} into one of these directories of the node.`,
     });
   }
 
@@ -93,19 +103,5 @@ function attachment(s: SandboxAttachment): AttachmentParams {
   return {
     containerId: s.sandboxId, netns: s.netns, ifname: IFNAME, args: podArgs(s),
     ...(s.portMappings?.length ? { capabilityArgs: { portMappings: s.portMappings } } : {}),
-  };
-}
-
-/** Looks where the plugin will run: below the root of the node's holder. */
-function findInNode(holderPid: number): FindPlugin {
-  return async (type, path) => {
-    for (const dir of path) {
-      const file = join(dir, type);
-      const there = await access(join(`/proc/${holderPid}/root`, file), constants.X_OK).then(() => true, () => false);
-      if (there) return file;
-    }
-    throw new PodwayError('CNI_PLUGIN_MISSING', `failed to find plugin "${type}" in path [${path.join(' ')}]`, {
-      object: type, hint: `Install the executable ${type} into one of these directories of the node.`,
-    });
   };
 }
