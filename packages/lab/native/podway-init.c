@@ -543,6 +543,7 @@ int main(int argc, char **argv) {
   if (argc > 1) parse(&o, argv + 2);
   self_fd = open("/proc/self/exe", O_PATH | O_CLOEXEC);
   bool command = o.command && *o.command;
+  if (strcmp(mode, "exec")) umask(022); /* what is made here must not depend on who calls */
   if (!strcmp(mode, "hold")) {
     need(o.hostname, mode, "--hostname");
     return hold(&o);

@@ -3,6 +3,7 @@
  * removed in the reverse order. Absence counts as success on removal.
  */
 import { randomBytes, randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { PodwayError, messageOf } from '@podway/errors';
 import type { Pod } from '@podway/kube';
 import { hostnameOf } from './env.js';
@@ -99,10 +100,19 @@ export async function removeSandbox(sandbox: Sandbox, context: Context): Promise
 }
 
 /** What an earlier process of the lab left of a pod; its containers end with their monitors. */
-export async function reclaim(record: PodRecord, pod: Pod, context: { readonly init: string; readonly network: PodNetwork; readonly isMonitor: (pid: number, uid: string) => boolean }): Promise<void> {
-  for (const c of record.containers) if (context.isMonitor(c.monitorPid, record.uid)) process.kill(c.monitorPid, 'SIGKILL');
+export async function reclaim(record: PodRecord, pod: Pod, context: { readonly init: string; readonly network: PodNetwork }): Promise<void> {
+  for (const c of record.containers) if (isMonitor(c.monitorPid, record.uid)) process.kill(c.monitorPid, 'SIGKILL');
   const { netns, shm, id, pid } = record.sandbox;
   if (netns !== undefined) await context.network.del(attachmentOf(pod, id, netns));
   if (sandboxAlive(record)) process.kill(pid, 'SIGKILL');
   await unmountInNode(context.init, record.nodePid, [...(netns === undefined ? [] : [netns]), shm]);
+}
+
+/** True when pid is the monitor of a container of this pod, and not a later process with its number. */
+function isMonitor(pid: number, uid: string): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(uid);
+  } catch {
+    return false;
+  }
 }
