@@ -25,7 +25,9 @@ ADD)
   nsenter --net="$CNI_NETNS" ip link set $CNI_IFNAME up
   mac=$(cat /sys/class/net/h1/address)
   echo "{\\"cniVersion\\":\\"1.1.0\\",\\"interfaces\\":[{\\"name\\":\\"h1\\",\\"mac\\":\\"$mac\\"},{\\"name\\":\\"$CNI_IFNAME\\",\\"sandbox\\":\\"$CNI_NETNS\\"}],\\"ips\\":[{\\"address\\":\\"10.99.0.1/24\\",\\"interface\\":0},{\\"address\\":\\"10.99.0.2/24\\",\\"interface\\":1}]}" ;;
-DEL) ip link del h1 2>/dev/null || true ;;
+DEL)
+  [ -e /var/log/pods/stuck ] && { echo '{"cniVersion":"1.1.0","code":11,"msg":"the agent does not answer"}'; exit 1; }
+  ip link del h1 2>/dev/null || true ;;
 STATUS) [ -e /var/log/pods/full ] && { echo '{"cniVersion":"1.1.0","code":50,"msg":"the plugin is not available"}'; exit 1; } ;;
 esac
 exit 0
@@ -105,7 +107,11 @@ describe('pods by CNI', { skip: needsRoot }, () => {
     assert.match((await nodeReady())?.message ?? '', /the plugin is not available/);
     unlinkSync(join(node.dir, 'logs/full'));
     await until('the pod', async () => (await node.get('b')).status?.phase === 'Running');
+    writeFileSync(join(node.dir, 'logs/stuck'), '');
     await node.client.delete(Pods, { name: 'b', namespace: 'default' });
+    const k = await until('the event', async () => (await node.events('b')).find((x) => x.reason === 'FailedKillPod'));
+    assert.match(k.message, /^error killing pod: plugin type="test-plugin" failed \(del\): the agent does not answer/);
+    unlinkSync(join(node.dir, 'logs/stuck'));
     await until('the pod to be gone', () => node.get('b').then(() => false, () => true));
   });
 

@@ -114,6 +114,16 @@ async function* readAll(path: string, options: LogOptions): AsyncGenerator<LogEn
   }
 }
 
+/** The file that follows the one being read (several may, after quick rotations); undefined at the newest. */
+async function nextFile(path: string, reader: LineReader | undefined): Promise<string | undefined> {
+  const current = await reader?.file.stat();
+  if (current && (await stat(path).catch(() => undefined))?.ino === current.ino) return undefined;
+  const known = await files(path);
+  const inodes = await Promise.all(known.map((f) => stat(f).then((x) => x.ino, () => undefined)));
+  const at = current ? inodes.indexOf(current.ino) : -1; // -1: rotated away, the oldest is next
+  return known[at + 1];
+}
+
 async function* follow(path: string, first: LineReader | undefined, options: LogOptions, opened: (r: LineReader) => void): AsyncGenerator<LogEntry> {
   let reader = first;
   const since = sinceOf(options);
@@ -128,12 +138,16 @@ async function* follow(path: string, first: LineReader | undefined, options: Log
       const changed = new Promise<void>((r) => (wake = r));
       const over = options.ended?.() === true; // asked before reading, so that the last lines are not missed
       if (reader) for await (const e of reader.read()) if (after(e, since)) yield e;
-      const now = await stat(path).catch(() => undefined);
-      const open_ = await reader?.file.stat();
-      if (now && (!open_ || now.ino !== open_.ino)) {
-        await reader?.file.close();
-        reader = new LineReader(await open(path));
-        opened(reader);
+      const next = await nextFile(path, reader);
+      if (next !== undefined) {
+        // What was written between the last read and the rename is still in the old file.
+        if (reader) for await (const e of reader.read()) if (after(e, since)) yield e;
+        const handle = await open(next).catch(() => undefined);
+        if (handle) {
+          await reader?.file.close();
+          reader = new LineReader(handle);
+          opened(reader);
+        }
         continue;
       }
       if (over) return;

@@ -179,7 +179,10 @@ export class PodWorker {
       this.reclaimed = true;
     }
     if (this.removed || this.pod.metadata?.deletionTimestamp) {
-      await this.terminate();
+      await this.terminate().catch((e: unknown) => {
+        this.event('Warning', 'FailedKillPod', `error killing pod: ${messageOf(e)}`);
+        throw e; // tried again: a pod is not gone before its network is
+      });
       return undefined;
     }
     if (this.over) return undefined;
