@@ -172,6 +172,25 @@ describe('podway-init', { skip: needsRoot }, () => {
     assert.match(readFileSync(whole, 'utf8'), /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z stdout F out\n\S+ stdout P x{16384}\n/);
   });
 
+  test('a followed log misses nothing over rotations and ends with the container', async () => {
+    const path = join(dir, 'follow.log');
+    const c = await container(['sh', '-c', 'i=0; while [ $i -lt 3000 ]; do echo "$i $((i=i+1)) a line of some length"; done'], { log: { path, maxBytes: 20_000, files: 100 } });
+    let over = false;
+    void c.exited.then(() => (over = true));
+    let seen = '';
+    for await (const t of readLog(path, { follow: true, ended: () => over })) seen += t;
+    assert.equal(seen, Array.from({ length: 3000 }, (_, i) => `${i} ${i + 1} a line of some length\n`).join(''));
+    assert.ok(readdirSync(dir).filter((f) => f.startsWith('follow.log')).length > 5);
+    let tail = '';
+    for await (const t of readLog(path, { tailLines: 2, limitBytes: 40 })) tail += t;
+    assert.equal(tail, '2998 2999 a line of some length\n2999 300');
+    const stop = new AbortController();
+    const waiting = (async () => {
+      for await (const t of readLog(path, { follow: true, tailLines: 1, signal: stop.signal })) if (t.startsWith('2999 ')) stop.abort();
+    })();
+    await waiting;
+  });
+
   test('an image of one static binary can be entered from the node, with the node’s tools', async () => {
     const c = await container([], { root: (mkdirSync(join(dir, 'distroless')), copyFileSync('/bin/busybox', join(dir, 'distroless/sleep')), join(dir, 'distroless')), command: ['/sleep', '1000'] });
     assert.equal(inside(c.pid, 'sh').status, 127);

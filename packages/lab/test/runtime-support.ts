@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { PodwayError } from '@podway/errors';
 import type { DeleteOptions, KubeObject, ObjectClient, ObjectKind, PatchOptions, Pod, Selection, WatchHandlers } from '@podway/kube';
 import { ImageStore } from '../src/images/index.js';
-import { NodeRuntime, startHold, type NetworkStatus, type NodeDescriptor, type PodNetwork, type Resident, type RuntimeOptions, type SandboxAttachment } from '../src/runtime/index.js';
+import { NodeRuntime, startHold, type HoldOptions, type NetworkStatus, type NodeDescriptor, type PodNetwork, type Resident, type RuntimeOptions, type SandboxAttachment } from '../src/runtime/index.js';
 
 const packageDir = join(dirname(fileURLToPath(import.meta.url)), '../..');
 
@@ -184,14 +184,18 @@ export interface TestNode {
 }
 
 /** A node of its own with a runtime; close() kills the holder and removes the files. */
-export async function testNode(extra: Partial<RuntimeOptions> & { images?: ImageStore } = {}): Promise<TestNode> {
+export async function testNode(
+  extra: Partial<RuntimeOptions> = {},
+  machine: Pick<HoldOptions, 'binds' | 'overlays'> & { network?: (holderPid: number) => PodNetwork } = {},
+): Promise<TestNode> {
   const init = initBinary();
   const dir = mkdtempSync(join(tmpdir(), 'podway-runtime-'));
   for (const d of ['pods', 'logs', 'images']) mkdirSync(join(dir, d), { mode: 0o700 });
   const name = 'm1';
   const holder = await startHold(init, {
     hostname: name, title: `test/${name}`, tmpfs: ['/run'],
-    binds: [{ source: join(dir, 'logs'), target: '/var/log/pods', readOnly: false }],
+    overlays: machine.overlays ?? [],
+    binds: [{ source: join(dir, 'logs'), target: '/var/log/pods', readOnly: false }, ...(machine.binds ?? [])],
   });
   const descriptor: NodeDescriptor = { lab: 'test', name, holderPid: holder.pid, addresses: ['172.18.0.2'], dirs: { pods: join(dir, 'pods'), logs: join(dir, 'logs') } };
   const client = new MemoryClient();
@@ -199,7 +203,7 @@ export async function testNode(extra: Partial<RuntimeOptions> & { images?: Image
   const warnings: string[] = [];
   const timings: { pod: string; step: string; ms: number }[] = [];
   const runtime = new NodeRuntime({
-    node: descriptor, client, network, init, images: new ImageStore({ dir: join(dir, 'images') }),
+    node: descriptor, client, network: machine.network?.(holder.pid) ?? network, init, images: new ImageStore({ dir: join(dir, 'images') }),
     warn: (m, e) => warnings.push(`${m}: ${String(e)}`), timing: (pod, step, ms) => timings.push({ pod, step, ms }), ...extra,
   });
   await runtime.start();

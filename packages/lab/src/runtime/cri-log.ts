@@ -3,8 +3,8 @@
  *
  *   <timestamp> stdout|stderr F|P <text>     P: a part of a longer line
  *
- * Source: kubelet-cri-logging design. Equivalent: crictl logs [-f] [--tail N] [--since T] [-t].
- * Cost: memory of one line, or of the last N lines with `tail`; `follow` reads when the file changes.
+ * Source: kubelet-cri-logging design. Equivalent: crictl logs [-f] [--tail N] [--since T] [-t]. Options are named as in the API.
+ * Cost: memory of one line, or of the last N lines with `tailLines`; `follow` reads when the file changes.
  */
 import { watch } from 'node:fs';
 import { open, readdir, stat, type FileHandle } from 'node:fs/promises';
@@ -21,9 +21,11 @@ export interface LogEntry {
 export interface LogOptions {
   readonly follow?: boolean;
   /** Lines; all when undefined. */
-  readonly tail?: number;
-  /** Only entries at or after this time. */
-  readonly since?: Date;
+  readonly tailLines?: number;
+  /** Only entries at or after this time, RFC 3339. */
+  readonly sinceTime?: string;
+  /** Only entries of the last seconds. */
+  readonly sinceSeconds?: number;
   /** Stop after about so many bytes. */
   readonly limitBytes?: number;
   readonly timestamps?: boolean;
@@ -39,7 +41,16 @@ export function parseLogLine(line: string): LogEntry | undefined {
   return { time: m[1] ?? '', stream: m[2] as 'stdout' | 'stderr', text: `${m[4]}${m[3] === 'F' ? '\n' : ''}` };
 }
 
-const after = (e: LogEntry, since: Date | undefined): boolean => since === undefined || Date.parse(e.time) >= since.getTime();
+const after = (e: LogEntry, since: number | undefined): boolean => since === undefined || Date.parse(e.time) >= since;
+
+/** Milliseconds since the epoch; the later of both limits. */
+function sinceOf(o: LogOptions): number | undefined {
+  const times = [
+    ...(o.sinceTime === undefined ? [] : [Date.parse(o.sinceTime)]),
+    ...(o.sinceSeconds === undefined ? [] : [Date.now() - o.sinceSeconds * 1000]),
+  ];
+  return times.length ? Math.max(...times) : undefined;
+}
 
 /** `0.log.3 0.log.2 0.log.1 0.log`: oldest first. */
 async function files(path: string): Promise<string[]> {
@@ -77,6 +88,7 @@ class LineReader {
 }
 
 async function* readAll(path: string, options: LogOptions): AsyncGenerator<LogEntry> {
+  const since = sinceOf(options);
   const known = await files(path);
   let reader: LineReader | undefined;
   try {
@@ -87,11 +99,11 @@ async function* readAll(path: string, options: LogOptions): AsyncGenerator<LogEn
       await reader?.file.close();
       reader = new LineReader(handle);
       for await (const e of reader.read()) {
-        if (!after(e, options.since)) continue;
-        if (options.tail === undefined) yield e;
-        else if (options.tail > 0) {
+        if (!after(e, since)) continue;
+        if (options.tailLines === undefined) yield e;
+        else if (options.tailLines > 0) {
           last.push(e);
-          if (last.length > options.tail) last.shift();
+          if (last.length > options.tailLines) last.shift();
         }
       }
     }
@@ -102,8 +114,19 @@ async function* readAll(path: string, options: LogOptions): AsyncGenerator<LogEn
   }
 }
 
+/** The file that follows the one being read (several may, after quick rotations); undefined at the newest. */
+async function nextFile(path: string, reader: LineReader | undefined): Promise<string | undefined> {
+  const current = await reader?.file.stat();
+  if (current && (await stat(path).catch(() => undefined))?.ino === current.ino) return undefined;
+  const known = await files(path);
+  const inodes = await Promise.all(known.map((f) => stat(f).then((x) => x.ino, () => undefined)));
+  const at = current ? inodes.indexOf(current.ino) : -1; // -1: rotated away, the oldest is next
+  return known[at + 1];
+}
+
 async function* follow(path: string, first: LineReader | undefined, options: LogOptions, opened: (r: LineReader) => void): AsyncGenerator<LogEntry> {
   let reader = first;
+  const since = sinceOf(options);
   let wake = (): void => undefined;
   const changes = watch(dirname(path), () => wake());
   // The end is a state elsewhere, not a change of the file: looked at twice a second.
@@ -114,13 +137,17 @@ async function* follow(path: string, first: LineReader | undefined, options: Log
     while (!options.signal?.aborted) {
       const changed = new Promise<void>((r) => (wake = r));
       const over = options.ended?.() === true; // asked before reading, so that the last lines are not missed
-      if (reader) for await (const e of reader.read()) if (after(e, options.since)) yield e;
-      const now = await stat(path).catch(() => undefined);
-      const open_ = await reader?.file.stat();
-      if (now && (!open_ || now.ino !== open_.ino)) {
-        await reader?.file.close();
-        reader = new LineReader(await open(path));
-        opened(reader);
+      if (reader) for await (const e of reader.read()) if (after(e, since)) yield e;
+      const next = await nextFile(path, reader);
+      if (next !== undefined) {
+        // What was written between the last read and the rename is still in the old file.
+        if (reader) for await (const e of reader.read()) if (after(e, since)) yield e;
+        const handle = await open(next).catch(() => undefined);
+        if (handle) {
+          await reader?.file.close();
+          reader = new LineReader(handle);
+          opened(reader);
+        }
         continue;
       }
       if (over) return;
