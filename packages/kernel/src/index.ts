@@ -22,4 +22,5 @@ export {
 export type { QdiscInfo } from './netlink/qdisc.js';
 export { NetlinkSocket, type Refusal, type Request } from './netlink/socket.js';
 export * from './nft.js';
+export { listenTcp, socketAddress } from './listen.js';
 export * from './versions.js';
