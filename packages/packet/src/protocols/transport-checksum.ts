@@ -15,8 +15,11 @@ import type { Ipv6Spec } from './ipv6.js';
 export function transportChecksum(c: Context, start: number, end: number, protocol: number, field: number): ChecksumState {
   if (!c.settings.verifyChecksums || c.isFragment || !c.captured(end) || (protocol !== 0 && c.ipVersion === 0)) return 'unverifiable';
   const pseudo = protocol === 0 ? 0 : c.pseudoSum + protocol + (end - start);
-  if (fold(pseudo + sum(c.bytes, start, end)) === 0xffff) return 'ok';
-  return protocol !== 0 && field === fold(pseudo) ? 'offloaded' : 'bad';
+  const region = sum(c.bytes, start, end);
+  if (fold(pseudo + region) === 0xffff) return 'ok';
+  if (protocol === 0 || field !== fold(pseudo)) return 'bad';
+  c.innerOffloaded(region, pseudo);
+  return 'offloaded';
 }
 
 /** The problem list with a bad checksum added, saying what it should be. */
