@@ -87,6 +87,40 @@ test('checksum states', () => {
   assert.equal(state('cut by the capture', 'tcp'), 'unverifiable');
 });
 
+test('local checksum offload: the outer sum is right for the inner packet as it will be', () => {
+  for (const outer of [OUTER_V4, OUTER_V6]) {
+    const stack = (tcp: LayerSpec): LayerSpec[] => [
+      OUTER_ETH, outer, { type: 'udp', srcPort: 6, dstPort: 8472 }, { type: 'vxlan', vni: 1 }, ETH, V4, tcp,
+    ];
+    const frame = encode(stack(DATA), filler(101));
+    const at = frame.length - 101 - 32 + 16;
+    // The kernel writes the outer checksum of the finished packet, and leaves the pseudo-header sum in the inner one.
+    frame.set(encode(stack({ ...DATA, checksum: 'offloaded' }), filler(101)).subarray(at, at + 2), at);
+    const packet = decode(frame);
+    assert.deepEqual(packet.problems, []);
+    assert.equal(layer(packet.layers, 'udp').checksumState, 'offloaded');
+    assert.equal(layer(packet.layers, 'tcp').checksumState, 'offloaded');
+    // A flipped bit in the VXLAN header, which only the outer sum covers, is found all the same.
+    const vni = packet.layers.find((l) => l.type === 'vxlan')?.offset ?? 0;
+    frame[vni + 6] = 2;
+    assert.deepEqual(decode(frame).problems.map((p) => `${p.protocol} ${p.code}`), ['udp bad-checksum']);
+    assert.equal(layer(decode(frame).layers, 'udp').checksumState, 'bad');
+  }
+});
+
+test('an IPv4 total length of 0: normal above 64 KiB, wrong below', () => {
+  const zeroed = (size: number): Uint8Array => {
+    const tcp = encode([{ ...V4 }, DATA], filler(100)).slice();
+    tcp.set([0, 0], 2);
+    return join(encode([{ ...ETH, etherType: 0x800 }]), tcp, filler(size));
+  };
+  const wrong = decode(zeroed(0), 1, { verifyChecksums: false });
+  assert.deepEqual(wrong.problems.map((p) => p.code), ['bad-length']);
+  const big = decode(zeroed(70_000), 1, { verifyChecksums: false });
+  assert.deepEqual(big.problems, []);
+  assert.equal(payloadOf(big).length, 70_100);
+});
+
 test('a UDP checksum that computes to 0 is sent as 0xffff and is ok', () => {
   for (let i = 0; i < 65536; i++) {
     const frame = encode([ETH, V4, { type: 'udp', srcPort: i, dstPort: 9 }]);
