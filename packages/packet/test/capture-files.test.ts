@@ -154,6 +154,9 @@ test('what is wrong with a file is said, and the records before it are given', (
   const cut = read(readCapture(sound.subarray(0, sound.length - 10)));
   assert.deepEqual(cut.records.map((r) => r.bytes.length), [98, 88]);
   assert.deepEqual(cut.problems, ['138: packet has 98 bytes, 88 are there: the file ends early']);
+  const damaged = Buffer.from(sound);
+  damaged.writeUInt32LE(0x7fffffff, 24 + 8);
+  assert.deepEqual(read(readCapture(damaged)), { records: [], problems: ['24: packet length 2147483647 cannot be: the file is damaged here'] });
   assert.deepEqual(read(readCapture(filler(40))).problems, ['0: not a pcapng file: it does not begin with a section header']);
   assert.deepEqual(read(readCapture(new Uint8Array())).problems, ['0: the file is empty']);
   const ng = gathered();
