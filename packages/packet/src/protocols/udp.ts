@@ -6,7 +6,7 @@ import { Context, NO_PROBLEMS, UDP_PORT, type LayerBase } from '../context.js';
 import { expectedChecksum, sum, type ChecksumState } from '../checksum.js';
 import { hexNumber, put16, u16 } from '../bytes.js';
 import { IP } from '../numbers.js';
-import { putChecksum, transportChecksum, type ChecksumSpec, type IpSpec } from './transport-checksum.js';
+import { pseudoTotal, putChecksum, transportChecksum, type ChecksumSpec, type IpSpec } from './transport-checksum.js';
 
 export interface UdpLayer extends LayerBase {
   readonly type: 'udp';
@@ -40,7 +40,7 @@ export function decodeUdp(c: Context): void {
   } else {
     if (jumbo) end = c.end;
     else if (end > c.end && !c.isFragment) problems = c.report(problems, 'truncated', 'udp', `length is ${length}, ${c.end - offset} bytes are there`);
-    if (field !== 0) state = end > c.end ? 'unverifiable' : transportChecksum(c, offset, end, IP.udp, field);
+    if (field !== 0) state = end > c.end ? 'unverifiable' : transportChecksum(c, { start: offset, end, protocol: IP.udp, field });
     else if (c.ipVersion !== 6 || c.settings.vxlanPorts.includes(dstPort)) state = 'absent';
     else {
       state = 'bad';
@@ -59,7 +59,7 @@ type Settable = { -readonly [K in keyof UdpLayer]: UdpLayer[K] };
 /** What is inside may explain a checksum that looks bad (see `Context.innerOffloaded`), so the verdict waits for it. */
 function deferBad(c: Context, layer: Settable, end: number): void {
   const { offset, checksum: field } = layer;
-  const total = c.pseudoSum + IP.udp + (end - offset) + sum(c.bytes, offset, end);
+  const total = pseudoTotal(c, { start: offset, end, protocol: IP.udp, field }) + sum(c.bytes, offset, end);
   c.defer({
     total,
     settle: (state) => {
