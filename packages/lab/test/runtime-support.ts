@@ -19,7 +19,7 @@ export function initBinary(): string {
     const dir = mkdtempSync(join(tmpdir(), 'podway-init-'));
     process.once('exit', () => rmSync(dir, { recursive: true, force: true }));
     binary = join(dir, 'podway-init');
-    execFileSync(process.execPath, [join(packageDir, 'native/build.mjs'), binary]);
+    execFileSync(process.execPath, [join(packageDir, 'native/build.mjs'), dir]);
   }
   return binary;
 }

@@ -160,7 +160,8 @@ export class ApiServer {
       const request = { method: message.method ?? 'GET', url: message.url ?? '/', headers };
       this.auth.check(request);
       const body = await readBody(message);
-      answer = await this.handle({ ...request, ...(body === '' ? {} : { body }) });
+      const binary = (headers['content-type'] ?? '').includes('protobuf');
+      answer = await this.handle({ ...request, ...(body.length === 0 ? {} : { body: binary ? body : body.toString('utf8') }) });
     } catch (e) {
       answer = refusal(e);
     }
@@ -185,7 +186,7 @@ export class ApiServer {
   }
 }
 
-async function readBody(message: http.IncomingMessage): Promise<string> {
+async function readBody(message: http.IncomingMessage): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of message as AsyncIterable<Buffer>) {
@@ -193,5 +194,5 @@ async function readBody(message: http.IncomingMessage): Promise<string> {
     if (size > LARGEST_BODY) throw new ApiError(413, 'RequestEntityTooLarge', `Request entity too large: limit is ${String(LARGEST_BODY)}`);
     chunks.push(chunk);
   }
-  return Buffer.concat(chunks).toString('utf8');
+  return Buffer.concat(chunks);
 }

@@ -3,7 +3,7 @@
  * agent). Made to be started quickly: namespaces and holders while the certificate is made, agents
  * while the nodes register; nothing waits that does not have to.
  */
-import { chmodSync, mkdirSync, readFileSync } from 'node:fs';
+import { chmodSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { PodwayError, messageOf } from '@podway/errors';
 import { listenTcp, Netns } from '@podway/kernel';
@@ -11,7 +11,7 @@ import { Nodes, Pods, type Node, type ObjectClient, type Pod } from '@podway/kub
 import { ApiServer, openLmdbStore } from '../apiserver/index.js';
 import { startControllers } from '../controllers/index.js';
 import { ImageStore } from '../images/index.js';
-import { CniNetwork, execInNamespaces, NodeRuntime, startHold, type Resident } from '../runtime/index.js';
+import { CniNetwork, execInContainer, NodeRuntime, startHold, type Resident } from '../runtime/index.js';
 import { AgentProcess, IN_NODE, prepareNode } from './agents.js';
 import { netConf, type LabConfig, type LabNode } from './config.js';
 import type { LabEvent, PairReport } from './events.js';
@@ -136,8 +136,8 @@ export class Lab {
         spec: n.podCIDR === undefined ? {} : { podCIDR: n.podCIDR, podCIDRs: [n.podCIDR] },
       });
     }
-    const controllers = startControllers(this.client, { clusterCIDRs: [config.network.clusterCIDR], nodeMask: config.network.nodeMask });
-    this.closers.push(() => controllers.close());
+    const controllers = startControllers(this.server, { clusterRanges: [{ cidr: config.network.clusterCIDR, nodePrefix: config.network.nodeMask }] });
+    this.closers.push(...controllers.map((c) => () => c.stop()));
   }
 
   private async nodesReady(): Promise<void> {
@@ -228,10 +228,9 @@ export class Lab {
     const records = this.parts.flatMap((p) => p.runtime!.records());
     const asked = pods.filter((p) => p.spec?.containers[0]?.image === 'podway/web' && !p.spec.hostNetwork).flatMap((p): PairPod[] => {
       const record = records.find((r) => r.uid === p.metadata?.uid);
-      return record && p.status?.podIP ? [{ name: p.metadata?.name ?? '', address: p.status.podIP, pid: record.sandbox.pid }] : [];
+      return record && p.status?.podIP ? [{ name: p.metadata?.name ?? '', address: p.status.podIP, run: (command) => execInContainer(init, record, command) }] : [];
     });
-    return checkPairs(asked, (pid, command) => execInNamespaces(init, pid, ['n'], command), (done, of) =>
-      this.o.emit({ type: 'progress', doing: 'pairs', done, of }));
+    return checkPairs(asked, (done, of) => this.o.emit({ type: 'progress', doing: 'pairs', done, of }));
   }
 
   private save(phase: LabState['phase']): void {
@@ -255,13 +254,4 @@ export function thisProgram(): string[] {
   const main = process.argv[1];
   if (main === undefined) throw new PodwayError('LAB_PROGRAM', 'it cannot be told how this program was started');
   return [process.execPath, main];
-}
-
-/** The text of a file, or undefined when there is none. */
-export function textOf(path: string): string | undefined {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return undefined;
-  }
 }
