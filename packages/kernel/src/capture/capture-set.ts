@@ -83,7 +83,7 @@ export class CaptureSet<T> {
   async close(): Promise<void> {
     this.closing = true;
     await this.polling.catch(() => undefined);
-    for (const m of this.members) m.capture.close();
+    await Promise.all(this.members.map((m) => m.capture.closeAsync()));
   }
 
   private readAll(): CapturedPacket<T>[] {

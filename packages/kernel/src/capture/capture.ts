@@ -120,20 +120,25 @@ export class Capture {
   stats(): CaptureStats {
     if (this.finalStats) return this.finalStats;
     const s = Buffer.alloc(12);
-    if (this.pcap.stats(this.handle, s) < 0) return { received: 0, dropped: 0, deviceDropped: 0 };
+    if (this.closed || this.pcap.stats(this.handle, s) < 0) return { received: 0, dropped: 0, deviceDropped: 0 };
     // libpcap's own ps_ifdrop comes from /sys, which shows devices of this process's namespace, not of the captured one.
     const now = rxDropped(this.ns, this.device) ?? this.dropsBefore;
     return { received: s.readUInt32LE(0), dropped: s.readUInt32LE(4), deviceDropped: Math.max(0, now - this.dropsBefore) };
   }
 
   close(): void {
-    if (this.closed) return;
-    try {
-      this.finalStats = this.stats();
-    } finally {
-      this.closed = true;
-      this.pcap.close(this.handle);
-    }
+    if (this.markClosed()) this.pcap.close(this.handle);
+  }
+
+  /** As `close`, without making this thread wait for the kernel. */
+  async closeAsync(): Promise<void> {
+    if (this.markClosed()) await this.pcap.closeAsync(this.handle);
+  }
+
+  private markClosed(): boolean {
+    if (this.closed) return false;
+    this.finalStats = this.stats();
+    return (this.closed = true);
   }
 }
 

@@ -40,6 +40,8 @@ export interface Libpcap {
   geterr(p: Pointer): string;
   statusText(status: number): string;
   close(p: Pointer): void;
+  /** The same on a worker thread: the kernel waits 20 to 30 ms before it lets go of a packet socket. */
+  closeAsync(p: Pointer): Promise<void>;
   dumpFopen(p: Pointer, file: Pointer): Pointer;
   /** Address of pcap_dump itself: given to `dispatch` as the callback, packets go to a file without leaving C. */
   readonly dump: Pointer;
@@ -62,6 +64,7 @@ export function libpcap(): Libpcap {
     }
   }
   const f = (signature: string) => so.func(signature) as unknown as (...args: unknown[]) => never;
+  const close = so.func('void pcap_close(void *p)') as unknown as { (p: Pointer): void; async(p: Pointer, done: (e: Error | null) => void): void };
   return (library = {
     create: f('void *pcap_create(const char *source, void *errbuf)'),
     openDead: f('void *pcap_open_dead_with_tstamp_precision(int linktype, int snaplen, unsigned int precision)'),
@@ -83,7 +86,8 @@ export function libpcap(): Libpcap {
     stats: f('int pcap_stats(void *p, void *stats)'),
     geterr: f('const char *pcap_geterr(void *p)'),
     statusText: f('const char *pcap_statustostr(int status)'),
-    close: f('void pcap_close(void *p)'),
+    close,
+    closeAsync: (p) => new Promise((resolve, reject) => close.async(p, (e) => (e ? reject(e) : resolve()))),
     dumpFopen: f('void *pcap_dump_fopen(void *p, void *file)'),
     dump: so.symbol('pcap_dump') as Pointer,
   });

@@ -6,7 +6,8 @@
  * over in C per call, and are cut into records here. One sink serves all captures of the process:
  * reading is synchronous, and each read copies out what it found.
  *
- * Measured (2.6 GHz EPYC, 60-byte packets): 0.3 µs a packet, against 1.1 µs with pcap_next_ex.
+ * Measured on 60-byte packets, objects included: 1 to 2 µs a packet, against 8 to 11 µs with pcap_next_ex
+ * called from JavaScript (same file, same run, busy 2-core machine).
  * Source: fmemopen(3), pcap-savefile(5).
  */
 import { createRequire } from 'node:module';
