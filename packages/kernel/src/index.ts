@@ -12,7 +12,7 @@ export type { LinkStats, VxlanAttributes, BridgeAttributes, BridgePortAttributes
 export { addAddrRequest, deleteAddrRequest, type AddrInfo, type AddrSpec } from './netlink/addr.js';
 export {
   addRouteRequest, deleteRouteRequest, PROTOCOL, ROUTE_TYPE, SCOPE, TABLE_LOCAL, TABLE_MAIN,
-  type NextHop, type RouteInfo, type RouteQuery, type RouteSpec, type RouteType, type Scope,
+  type NextHop, type RouteInfo, type RouteQuery, type RouteSpec, type RoutePref, type RouteType, type Scope,
 } from './netlink/route.js';
 export { addRuleRequest, deleteRuleRequest, type RuleInfo, type RuleSpec } from './netlink/rule.js';
 export {
@@ -27,3 +27,5 @@ export { CaptureSet, type CapturedPacket } from './capture/capture-set.js';
 export type { RawPacket } from './capture/sink.js';
 export { netnsIdOf } from './netlink/nsid.js';
 export { ProbeSocket, type SocketKind, type SocketOptions } from './sock.js';
+export { listenTcp, socketAddress } from './listen.js';
+export * from './versions.js';

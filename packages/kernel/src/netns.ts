@@ -181,3 +181,8 @@ function checkName(name: string): string {
     hint: 'Use letters, digits, dot, dash and underscore, starting with a letter or digit.',
   });
 }
+
+/** Detaches a mount: `umount -l PATH`. Absent is success. */
+export function detachMount(path: string): void {
+  c.umount2(path, MNT_DETACH);
+}

@@ -93,6 +93,10 @@ function linkState(l: LinkInfo, name: Namer): Link {
       state: port.state, hairpin: port.hairpin, isolated: port.isolated, learning: port.learning, flood: port.unicastFlood,
       proxyArp: port.proxyArp, neighSuppress: port.neighSuppress,
     }),
+    shown: compact({
+      flags: l.flags, running: l.running, broadcast: l.broadcast, qdisc: l.qdisc, txqlen: l.txqlen, group: l.group, mode: l.linkMode,
+      altNames: l.altNames.length ? l.altNames : undefined,
+    }),
     counters: stats && {
       rxPackets: Number(stats.rxPackets), txPackets: Number(stats.txPackets), rxBytes: Number(stats.rxBytes), txBytes: Number(stats.txBytes),
       rxErrors: Number(stats.rxErrors), txErrors: Number(stats.txErrors), rxDropped: Number(stats.rxDropped), txDropped: Number(stats.txDropped),
@@ -103,14 +107,14 @@ function linkState(l: LinkInfo, name: Namer): Link {
 const addressState = (a: AddrInfo, name: Namer): Address =>
   compact<Address>({
     dev: name(a.index), family: a.family, address: a.address, prefix: a.prefix, broadcast: a.broadcast, scope: a.scope,
-    dadFailed: a.dadFailed || undefined,
+    dadFailed: a.dadFailed || undefined, peer: a.peer, label: a.label, flags: a.flags.length ? a.flags : undefined,
   });
 
 const routeState = (r: RouteInfo, name: Namer): Route =>
   compact<Route>({
     family: r.family, dst: r.dst, type: r.type, table: r.table, protocol: r.protocol, scope: r.scope, tos: r.tos || undefined,
     gateway: r.gateway, dev: r.index === undefined ? undefined : name(r.index), prefsrc: r.prefsrc, metric: r.metric,
-    onlink: r.onlink || undefined, linkdown: r.linkdown || undefined, dead: r.dead || undefined, mtu: r.mtu,
+    onlink: r.onlink || undefined, linkdown: r.linkdown || undefined, dead: r.dead || undefined, mtu: r.mtu, pref: r.pref,
     nexthops: r.nexthops.length
       ? r.nexthops.map((h) => compact({
           gateway: h.gateway, dev: name(h.index), weight: h.weight, onlink: h.onlink || undefined, dead: h.dead || undefined, linkdown: h.linkdown || undefined,
@@ -121,10 +125,13 @@ const routeState = (r: RouteInfo, name: Namer): Route =>
 const ruleState = (r: RuleInfo): Rule => compact<Rule>({ ...r, invert: r.invert || undefined });
 
 const neighState = (n: NeighInfo, name: Namer): Neighbour =>
-  compact<Neighbour>({ dev: name(n.index), family: n.family, dst: n.dst, lladdr: n.lladdr, state: n.state, proxy: n.proxy || undefined });
+  compact<Neighbour>({
+    dev: name(n.index), family: n.family, dst: n.dst, lladdr: n.lladdr, state: n.state, proxy: n.proxy || undefined,
+    router: n.router || undefined, extLearned: n.extLearned || undefined,
+  });
 
 const fdbState = (f: FdbInfo, name: Namer): FdbEntry =>
   compact<FdbEntry>({
     dev: name(f.index), lladdr: f.lladdr, dst: f.dst, vlan: f.vlan, master: f.master === undefined ? undefined : name(f.master),
-    state: f.state, self: f.self, port: f.port, vni: f.vni,
+    state: f.state, self: f.self, port: f.port, vni: f.vni, via: f.via === undefined ? undefined : name(f.via), extLearned: f.extLearned || undefined,
   });

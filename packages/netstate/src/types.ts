@@ -9,9 +9,9 @@
  * The same types serve observed and desired state. Where a field is optional, a desired object
  * leaves out what it does not care about, and `diff` then does not compare it.
  */
-import type { Family, NeighState, NftObject, OperState, PortState, RouteType, Scope } from '@podway/kernel';
+import type { Family, NeighState, NftObject, OperState, PortState, RoutePref, RouteType, Scope } from '@podway/kernel';
 
-export type { Family, NeighState, NftObject, OperState, PortState, RouteType, Scope };
+export type { Family, NeighState, NftObject, OperState, PortState, RoutePref, RouteType, Scope };
 
 /** Every object of a desired state may say, in words, what it is for. */
 export interface Explained {
@@ -84,6 +84,20 @@ export interface Link extends Explained {
   readonly bridge?: BridgeState;
   readonly port?: PortSettings;
   readonly counters?: LinkCounters;
+  /** Only observed: what else `ip link` shows of it. */
+  readonly shown?: LinkShown;
+}
+
+export interface LinkShown {
+  /** In the order of `ip link`, without RUNNING. */
+  readonly flags: readonly string[];
+  readonly running: boolean;
+  readonly broadcast?: string;
+  readonly qdisc?: string;
+  readonly txqlen?: number;
+  readonly group: number;
+  readonly mode: number;
+  readonly altNames?: readonly string[];
 }
 
 export interface Address extends Explained {
@@ -94,6 +108,12 @@ export interface Address extends Explained {
   readonly broadcast?: string;
   readonly scope?: Scope;
   readonly dadFailed?: boolean;
+  /** The other end, on point-to-point links. */
+  readonly peer?: string;
+  /** Only observed. */
+  readonly label?: string;
+  /** Only observed: `nodad`, `noprefixroute`, `dynamic` …, in the order of `ip addr`. */
+  readonly flags?: readonly string[];
 }
 
 export interface RouteHop {
@@ -122,6 +142,8 @@ export interface Route extends Explained {
   readonly linkdown?: boolean;
   readonly dead?: boolean;
   readonly mtu?: number;
+  /** IPv6 router preference, only observed. */
+  readonly pref?: RoutePref;
   readonly nexthops?: readonly RouteHop[];
 }
 
@@ -150,6 +172,9 @@ export interface Neighbour extends Explained {
   readonly lladdr?: string;
   readonly state: NeighState;
   readonly proxy?: boolean;
+  /** Only observed: it is a router (IPv6); it was learnt by another program. */
+  readonly router?: boolean;
+  readonly extLearned?: boolean;
 }
 
 export interface FdbEntry extends Explained {
@@ -164,6 +189,10 @@ export interface FdbEntry extends Explained {
   readonly self: boolean;
   readonly port?: number;
   readonly vni?: number;
+  /** The device by which the outer packet must leave, where the entry says so. */
+  readonly via?: string;
+  /** Only observed: it was learnt by another program. */
+  readonly extLearned?: boolean;
 }
 
 export interface Qdisc extends Explained {

@@ -32,6 +32,10 @@ export interface AddrInfo {
   readonly permanent: boolean;
   readonly tentative: boolean;
   readonly dadFailed: boolean;
+  /** IPv4: the label, by default the device's name. */
+  readonly label: string | undefined;
+  /** The flags that `ip addr` shows, in its words and order; `secondary` is `temporary` for IPv6. */
+  readonly flags: readonly string[];
 }
 
 export interface AddrSpec {
@@ -78,6 +82,15 @@ export function deleteAddrRequest(spec: AddrSpec): Request {
   return { type: RTM_DELADDR, flags: 0, doing: `delete address ${spec.address}/${spec.prefix} of link #${spec.index}`, body: body(spec) };
 }
 
+/** Source: linux/if_addr.h; the order is that of ifa_flag_data in iproute2. `dynamic` is the lack of permanence. */
+function flagWords(flags: number, family: number): string[] {
+  const words = ([
+    [family === AF_INET6 ? 'temporary' : 'secondary', 0x01], ['nodad', IFA_F_NODAD], ['optimistic', 0x04], ['dadfailed', IFA_F_DADFAILED], ['home', 0x10],
+    ['deprecated', 0x20], ['tentative', IFA_F_TENTATIVE], ['mngtmpaddr', 0x100], ['noprefixroute', 0x200], ['autojoin', 0x400],
+  ] as const).filter(([, bit]) => flags & bit).map(([word]) => word as string);
+  return flags & IFA_F_PERMANENT ? words : [...words, 'dynamic'];
+}
+
 function decodeAddr(a: Answer): AddrInfo | undefined {
   if (a.type !== RTM_NEWADDR || a.end - a.start < 8) return undefined;
   const family = a.buffer.readUInt8(a.start);
@@ -97,6 +110,8 @@ function decodeAddr(a: Answer): AddrInfo | undefined {
     permanent: (flags & IFA_F_PERMANENT) !== 0,
     tentative: (flags & IFA_F_TENTATIVE) !== 0,
     dadFailed: (flags & IFA_F_DADFAILED) !== 0,
+    label: v.label,
+    flags: flagWords(flags, family),
   };
 }
 

@@ -24,6 +24,12 @@ const IFF_LOWER_UP = 0x10000;
 const IFF_RUNNING = 0x40;
 const RTEXT_FILTER_VF = 1;
 
+/** IFF_*. Source: linux/if.h; the order is that of print_link_flags in iproute2. */
+const FLAGS = [
+  ['LOOPBACK', 0x8], ['BROADCAST', 0x2], ['POINTOPOINT', 0x10], ['MULTICAST', 0x1000], ['NOARP', IFF_NOARP], ['ALLMULTI', 0x200],
+  ['PROMISC', IFF_PROMISC], ['MASTER', 0x400], ['SLAVE', 0x800], ['DEBUG', 0x4], ['DYNAMIC', 0x8000], ['AUTOMEDIA', 0x4000],
+  ['PORTSEL', 0x2000], ['NOTRAILERS', 0x20], ['UP', IFF_UP], ['LOWER_UP', IFF_LOWER_UP], ['DORMANT', 0x20000], ['ECHO', 0x40000],
+] as const;
 const OPERSTATE = ['UNKNOWN', 'NOTPRESENT', 'DOWN', 'LOWERLAYERDOWN', 'TESTING', 'DORMANT', 'UP'] as const;
 export type OperState = (typeof OPERSTATE)[number];
 const PORT_STATE = ['disabled', 'listening', 'learning', 'forwarding', 'blocking'] as const;
@@ -37,6 +43,7 @@ export interface LinkInfo {
   /** ARPHRD_*: 1 Ethernet, 772 loopback, 768 IPIP, 65534 none. */
   readonly hardwareType: number;
   readonly address: string | undefined;
+  readonly broadcast: string | undefined;
   readonly mtu: number;
   /** Administratively up. */
   readonly up: boolean;
@@ -46,6 +53,12 @@ export interface LinkInfo {
   readonly noArp: boolean;
   readonly promiscuous: boolean;
   readonly operstate: OperState;
+  /** All flags that are set, in the words and the order of `ip link`, without RUNNING. */
+  readonly flags: readonly string[];
+  /** Link group; 0 is `default`. */
+  readonly group: number;
+  /** IFLA_LINKMODE: 0 default, 1 dormant. */
+  readonly linkMode: number;
   readonly master: number | undefined;
   /** Peer (veth) or lower device, as an index in the namespace `linkNetnsid`, or in this one. */
   readonly link: number | undefined;
@@ -107,6 +120,7 @@ export function decodeLink(a: Answer): LinkInfo | undefined {
     kind,
     hardwareType: b.readUInt16LE(a.start + 2),
     address: v.address || undefined,
+    broadcast: v.broadcast || undefined,
     mtu: v.mtu ?? 0,
     up: (flags & IFF_UP) !== 0,
     lowerUp: (flags & IFF_LOWER_UP) !== 0,
@@ -114,6 +128,9 @@ export function decodeLink(a: Answer): LinkInfo | undefined {
     noArp: (flags & IFF_NOARP) !== 0,
     promiscuous: (flags & IFF_PROMISC) !== 0,
     operstate: OPERSTATE[v.operstate ?? 0] ?? 'UNKNOWN',
+    flags: FLAGS.filter(([, bit]) => flags & bit).map(([word]) => word),
+    group: v.group ?? 0,
+    linkMode: v.linkmode ?? 0,
     master: v.master || undefined,
     link: v.link || undefined,
     linkNetnsid: v.linkNetnsid,

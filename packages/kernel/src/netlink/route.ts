@@ -29,6 +29,10 @@ export const ROUTE_TYPE = [
 ] as const;
 export type RouteType = (typeof ROUTE_TYPE)[number];
 
+/** RTA_PREF: two bits, the high one a sign. */
+const PREF = { 0: 'medium', 1: 'high', 3: 'low' } as const as Readonly<Record<number, RoutePref>>;
+export type RoutePref = 'low' | 'medium' | 'high';
+
 export const TABLE_MAIN = 254;
 export const TABLE_LOCAL = 255;
 
@@ -91,6 +95,8 @@ export interface RouteInfo {
   /** Several next hops (ECMP); empty when there is one. */
   readonly nexthops: readonly NextHop[];
   readonly nhId: number | undefined;
+  /** IPv6 router preference (RFC 4191). */
+  readonly pref: RoutePref | undefined;
 }
 
 export interface RouteSpec {
@@ -190,6 +196,7 @@ function decodeRoute(a: Answer): RouteInfo | undefined {
     mtu: v.metrics?.mtu,
     nexthops: multipath ? decodeNextHops(Buffer.from(multipath.bytes)) : [],
     nhId: v.nhId,
+    pref: v.pref === undefined ? undefined : PREF[v.pref],
   };
 }
 

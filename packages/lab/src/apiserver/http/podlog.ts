@@ -1,0 +1,84 @@
+/** GET pods/NAME/log: which container, which part of its log. */
+import { PassThrough, type Writable } from 'node:stream';
+import { messageOf } from '@podway/errors';
+import type { Pod } from '@podway/kube';
+import { ApiError, badRequest } from '../errors.js';
+import type { ApiObject } from '../object.js';
+import type { LogOptions, PodSubresources } from '../podsubresources.js';
+import type { ApiResponse } from './message.js';
+
+const DEFAULT_CONTAINER = 'kubectl.kubernetes.io/default-container';
+
+export function logOptions(pod: Pod, query: URLSearchParams): LogOptions {
+  const name = pod.metadata?.name ?? '';
+  const init = (pod.spec?.initContainers ?? []).map((c) => c.name);
+  const names = (pod.spec?.containers ?? []).map((c) => c.name);
+  let container = query.get('container') ?? '';
+  if (container === '') {
+    const preferred = pod.metadata?.annotations?.[DEFAULT_CONTAINER];
+    if (preferred !== undefined && names.includes(preferred)) container = preferred;
+    else if (names.length + init.length === 1 || names.length === 1) container = names[0] ?? '';
+    if (container === '' || (init.length > 0 && preferred === undefined)) {
+      const also = init.length === 0 ? '' : ` or one of the init containers: [${init.join(' ')}]`;
+      throw badRequest(`a container name must be specified for pod ${name}, choose one of: [${names.join(' ')}]${also}`);
+    }
+  } else if (!names.includes(container) && !init.includes(container) && !(pod.spec?.ephemeralContainers ?? []).some((c) => c.name === container)) {
+    throw badRequest(`container ${container} is not valid for pod ${name}`);
+  }
+  const number = (key: string): number | undefined => {
+    const text = query.get(key);
+    if (text === null || text === '') return undefined;
+    const n = Number(text);
+    if (!Number.isSafeInteger(n) || n < 0) throw badRequest(`${key}: Invalid value: "${text}": must be greater than or equal to 0`);
+    return n;
+  };
+  const flag = (key: string): boolean => ['1', 'true'].includes(query.get(key) ?? '');
+  const tailLines = number('tailLines');
+  const sinceSeconds = number('sinceSeconds');
+  const limitBytes = number('limitBytes');
+  const sinceTime = query.get('sinceTime');
+  return {
+    container,
+    follow: flag('follow'),
+    previous: flag('previous'),
+    timestamps: flag('timestamps'),
+    ...(tailLines === undefined ? {} : { tailLines }),
+    ...(sinceSeconds === undefined ? {} : { sinceSeconds }),
+    ...(limitBytes === undefined ? {} : { limitBytes }),
+    ...(sinceTime === null ? {} : { sinceTime }),
+  };
+}
+
+/** Resolves when the first bytes are there or the log has ended, so that refusals get their status. */
+export async function logResponse(runtime: PodSubresources, object: ApiObject, query: URLSearchParams): Promise<ApiResponse> {
+  const pod = object as unknown as Pod;
+  const options = logOptions(pod, query);
+  const abort = new AbortController();
+  const pipe = new PassThrough();
+  const running = runtime.log(pod, options, pipe, abort.signal);
+  const begun = new Promise<void>((resolve) => pipe.once('readable', resolve).once('end', resolve));
+  const failed = running.then(
+    () => undefined,
+    (e: unknown) => (e instanceof ApiError ? e : badRequest(messageOf(e))),
+  );
+  const first = await Promise.race([begun, failed]);
+  // A following log that is still silent has nothing to wait for: answer and stream.
+  if (first instanceof ApiError) {
+    pipe.destroy();
+    throw first;
+  }
+  return {
+    status: 200,
+    headers: { 'content-type': 'text/plain; charset=utf-8' },
+    stream(out: Writable) {
+      pipe.pipe(out);
+      void failed.then((e) => {
+        if (e !== undefined) pipe.destroy();
+      });
+      return () => {
+        abort.abort();
+        pipe.destroy();
+      };
+    },
+  };
+}
