@@ -8,3 +8,4 @@ export { down, remnants, type Removed } from './cluster/down.js';
 export {
   execInContainer, execInNamespaces, execInNode, readRecords, type CommandLine, type NamespaceLetter, type PodRecord,
 } from './runtime/record.js';
+export { worldSource } from './cluster/world.js';
