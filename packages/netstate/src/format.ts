@@ -189,7 +189,7 @@ export function formatState(s: NetnsState): { readonly command: string; readonly
     { command: 'ip route show table all', lines: s.routes.map(formatRoute) },
     { command: 'ip rule', lines: s.rules.filter((r) => r.family === 'inet').map(formatRule) },
     { command: 'ip -6 rule', lines: s.rules.filter((r) => r.family === 'inet6').map(formatRule) },
-    { command: 'ip neigh', lines: s.neighbours.map(formatNeighbour) },
+    { command: 'ip neigh show nud all', lines: s.neighbours.map(formatNeighbour) },
     { command: 'bridge fdb', lines: s.fdb.map(formatFdb) },
   ];
 }

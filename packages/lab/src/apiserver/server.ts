@@ -135,6 +135,11 @@ export class ApiServer {
     await writePrivate(file, (await this.certificates()).caKey);
   }
 
+  /** Cuts every open connection, as a failing network would; the listeners stay. */
+  disconnect(): void {
+    for (const s of this.servers) (s as https.Server).closeAllConnections();
+  }
+
   /** Ends all connections and listeners, then the store. */
   async close(): Promise<void> {
     await Promise.all(

@@ -79,8 +79,9 @@ export function decodeIcmpv6(c: Context): void {
   const icmpType = u8(bytes, offset);
   const code = u8(bytes, offset + 1);
   const field = u16(bytes, offset + 2);
-  const state = transportChecksum(c, offset, end, IP.icmpv6, field);
-  if (state === 'bad') problems = badChecksum(c, problems, 'icmpv6', { start: offset, end, protocol: IP.icmpv6, field });
+  const covered = { start: offset, end, protocol: IP.icmpv6, field };
+  const state = transportChecksum(c, covered);
+  if (state === 'bad') problems = badChecksum(c, problems, 'icmpv6', covered);
   let headerLength = LENGTH;
   let message: Icmpv6Message;
   const fixed = ND_FIXED[icmpType];

@@ -72,8 +72,9 @@ export function decodeTcp(c: Context): void {
     options = list;
   }
   const field = u16(bytes, offset + 16);
-  const state = transportChecksum(c, offset, end, IP.tcp, field);
-  if (state === 'bad') problems = badChecksum(c, problems, 'tcp', { start: offset, end, protocol: IP.tcp, field });
+  const covered = { start: offset, end, protocol: IP.tcp, field };
+  const state = transportChecksum(c, covered);
+  if (state === 'bad') problems = badChecksum(c, problems, 'tcp', covered);
   const srcPort = u16(bytes, offset);
   const dstPort = u16(bytes, offset + 2);
   c.layers.push({
