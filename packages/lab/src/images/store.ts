@@ -2,7 +2,7 @@
  * Puts the directories of built-in images into the lab's images folder, once per lab and image.
  *
  * Cost: a tree of busybox is one hard link or copy of 2 MB and 270 symbolic links: 5 to 10 ms on a
- * tmpfs, 50 to 300 ms measured on a busy disk. A host root is about a third of that (small files of
+ * tmpfs, 50 to 300 ms measured on a busy disk; a host root 120 ms there (small files of
  * /etc are copied; /usr is bound when a container starts). A tree is made
  * beside its place and renamed, so a half-made one is never used.
  */
@@ -114,7 +114,7 @@ export class ImageStore {
     const { stdout } = await run(this.busybox, ['--list']);
     const applets = stdout.split('\n').filter((a) => a !== '' && a !== 'busybox' && !a.includes('/'));
     await Promise.all(applets.map((a) => symlink('busybox', join(root, 'bin', a))));
-    if (await crashesOnTimeout(this.busybox, root)) {
+    if (await crashesOnTimeout(this.busybox, this.options.dir)) {
       await rm(join(root, 'bin/wget'));
       await writeFile(join(root, 'bin/wget'), wgetWithTimeout, { mode: 0o755 });
     }
