@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { stat } from 'node:fs/promises';
+import koffi from 'koffi';
 import net from 'node:net';
 import https from 'node:https';
 import path from 'node:path';
@@ -48,13 +49,16 @@ describe('the API over HTTP', () => {
   it('listens on a socket that somebody else opened', async () => {
     const opened = net.createServer();
     await new Promise<void>((resolve) => opened.listen(0, '127.0.0.1', resolve));
-    const { fd } = (opened as unknown as { _handle: { fd: number } })._handle;
+    // A descriptor of its own, as a socket made inside another namespace has.
+    const dup = koffi.load(null).func('int dup(int fd)') as (fd: number) => number;
+    const fd = dup((opened as unknown as { _handle: { fd: number } })._handle.fd);
+    assert.ok(fd > 2);
     const { port } = opened.address() as net.AddressInfo;
     await r.api.listen({ fd });
+    opened.close();
     const { ca } = await r.api.certificates();
     const status = await new Promise((resolve, reject) => https.get({ host: '127.0.0.1', port, path: '/healthz', ca, agent: false }, (m) => { resolve(m.statusCode); m.resume(); }).on('error', reject));
     assert.equal(status, 200);
-    opened.close();
   });
 
   describe('refusals', () => {

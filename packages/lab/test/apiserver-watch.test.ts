@@ -68,8 +68,11 @@ describe('watch', () => {
   });
 
   it('loses nothing under concurrent writes, for many watchers at once', async () => {
-    const remote = await r.remote();
+    const wide = await running();
+    const remote = await wide.remote();
+    const client = wide.api.inProcessClient();
     const watchers = [new Told(remote, Pods), new Told(remote, Pods, { namespace: 'default' }), new Told(client, Pods), new Told(client, Pods, { labelSelector: 'odd=true' })];
+    for (const told of watchers) await told.until(() => told.syncs === 1, 'synced');
     const pod = (name: string, odd: boolean): Pod => ({ metadata: { name, namespace: 'default', labels: { odd: String(odd) } }, spec: { containers: [{ name: 'c', image: 'i' }] } });
     const writer = async (w: number): Promise<void> => {
       const via = w % 2 === 0 ? remote : client;
@@ -103,6 +106,7 @@ describe('watch', () => {
       assert.deepEqual(told.errors, []);
       told.stop();
     }
+    await wide.close();
   });
 
   it('a client whose connection is cut catches up, even beyond the history', async () => {
