@@ -1,1 +1,13 @@
-export {};
+export * from './agent.js';
+export * from './attachments.js';
+export * from './config.js';
+export * from './events.js';
+export * from './ipam/index.js';
+export * from './server/index.js';
+export * from './backends/backend.js';
+export { vxlan, vtepMac, vtepAddress, podMtu } from './backends/vxlan.js';
+export { desiredNode } from './node/desired.js';
+export { Reconciler } from './node/reconciler.js';
+export * from './node/peers.js';
+export * from './node/addresses.js';
+export { hostIfname, podState, wire, unwire } from './wiring/bridge.js';

@@ -1,1 +1,14 @@
-export {};
+export * from './cache.js';
+export * from './config.js';
+export * from './conflist.js';
+export * from './durable.js';
+export * from './errors.js';
+export * from './exec.js';
+export * from './frame.js';
+export * from './ip.js';
+export * from './keyed-lock.js';
+export * from './request.js';
+export * from './result.js';
+export * from './runner.js';
+export * from './shim.js';
+export * from './versions.js';

@@ -1,1 +1,31 @@
-export {};
+export * from './netns.js';
+export * from './netns-list.js';
+export * from './sysctl.js';
+export { waitReadable, errnoName, errnoNumber, errnoText } from './libc.js';
+export * from './netlink/rtnetlink.js';
+export { AF_INET, AF_INET6, addressBytes, addressText, familyOf, familyNumber, type Family } from './netlink/address.js';
+export {
+  checkIfname, createRequests, deleteRequest, setRequest, setPortRequest, setBridgeRequest,
+  type LinkInfo, type LinkSpec, type LinkSettings, type OperState, type PortState,
+} from './netlink/link.js';
+export type { LinkStats, VxlanAttributes, BridgeAttributes, BridgePortAttributes } from './netlink/link-tables.js';
+export { addAddrRequest, deleteAddrRequest, type AddrInfo, type AddrSpec } from './netlink/addr.js';
+export {
+  addRouteRequest, deleteRouteRequest, PROTOCOL, ROUTE_TYPE, SCOPE, TABLE_LOCAL, TABLE_MAIN,
+  type NextHop, type RouteInfo, type RouteQuery, type RouteSpec, type RoutePref, type RouteType, type Scope,
+} from './netlink/route.js';
+export { addRuleRequest, deleteRuleRequest, type RuleInfo, type RuleSpec } from './netlink/rule.js';
+export {
+  addFdbRequest, addNeighRequest, deleteFdbRequest, deleteNeighRequest,
+  type FdbInfo, type FdbSpec, type NeighInfo, type NeighSpec, type NeighState,
+} from './netlink/neigh.js';
+export type { QdiscInfo } from './netlink/qdisc.js';
+export { NetlinkSocket, type Refusal, type Request } from './netlink/socket.js';
+export * from './nft.js';
+export { Capture, checkFilter, type CaptureOptions, type CaptureStats } from './capture/capture.js';
+export { CaptureSet, type CapturedPacket } from './capture/capture-set.js';
+export type { RawPacket } from './capture/sink.js';
+export { netnsIdOf } from './netlink/nsid.js';
+export { ProbeSocket, type SocketKind, type SocketOptions } from './sock.js';
+export { listenTcp, socketAddress } from './listen.js';
+export * from './versions.js';

@@ -1,0 +1,275 @@
+/**
+ * The node agent: one per node, in the node's own namespaces.
+ *
+ * Start: take over what is there (records, devices, addresses), learn this node and its peers from
+ * the API, bring the namespace to the desired state, open the CNI socket, and only then put the
+ * network configuration where the runtime looks for it: the node turns Ready when pods can really
+ * be served. While the API is out of reach nothing is taken away; pods can still be added with what
+ * was last known.
+ */
+import { mkdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { writeDurably } from '@podway/cni';
+import { isPodwayError, messageOf } from '@podway/errors';
+import { Netns, RtNetlink } from '@podway/kernel';
+import { Nodes, Pods, type Node, type ObjectClient, type Pod } from '@podway/kube';
+import { observe } from '@podway/netstate';
+import { Attachments } from './attachments.js';
+import type { Backend, LocalNode, Peer } from './backends/backend.js';
+import { podMtu, vxlan } from './backends/vxlan.js';
+import { parseNetworkConfig, type NetworkConfig } from './config.js';
+import type { AgentEvent } from './events.js';
+import { DiskStore, Ipam, setsOfPodCidrs } from './ipam/index.js';
+import { desiredNode } from './node/desired.js';
+import { BACKEND_ANNOTATION, localNode, peersOf } from './node/peers.js';
+import { Reconciler } from './node/reconciler.js';
+import { CniServer } from './server/index.js';
+
+export const VERSION = '0.1.0';
+
+export interface AgentOptions {
+  readonly node: string;
+  readonly client: ObjectClient;
+  /** Text of a net-conf.json. */
+  readonly network: string;
+  readonly socketPath: string;
+  readonly stateDir: string;
+  /** Where the runtime looks for network configurations; the agent's own is written there when it is ready. */
+  readonly cniConfDir?: string;
+  /** Full comparison with the kernel, in milliseconds. */
+  readonly resyncMs?: number;
+  readonly emit: (e: AgentEvent) => void;
+  /** The namespace to work in; this process's own by default. */
+  readonly netns?: Netns;
+}
+
+const DEFAULT_RESYNC_MS = 30_000;
+export const CONFLIST_NAME = '10-podway.conflist';
+
+export class Agent {
+  private readonly ns: Netns;
+  private readonly netlink: RtNetlink;
+  private readonly config: NetworkConfig;
+  private readonly backend: Backend = vxlan;
+  private readonly reconciler: Reconciler;
+  private readonly nodes = new Map<string, Node>();
+  private readonly stops: (() => void)[] = [];
+  private ipam!: Ipam;
+  private attachments!: Attachments;
+  private server: CniServer | undefined;
+  private local: LocalNode | undefined;
+  private peers: readonly Peer[] = [];
+  private knownProblems = new Map<string, string>();
+  private synced = false;
+  private standing = false;
+  private pending = false;
+  private published = '';
+  private readonly recovered = deferred();
+  private readonly began = performance.now();
+
+  private constructor(private readonly o: AgentOptions) {
+    this.config = parseNetworkConfig(o.network);
+    this.ns = o.netns ?? Netns.current();
+    this.netlink = RtNetlink.open(this.ns);
+    this.reconciler = new Reconciler(this.ns, this.netlink, this.config.clusterCidrs, o.emit);
+  }
+
+  /** Resolves when the CNI socket is open; the network stands as soon as the API has said what it is. */
+  static async start(o: AgentOptions): Promise<Agent> {
+    o.emit({ type: 'starting', node: o.node, version: VERSION });
+    const agent = new Agent(o);
+    try {
+      await agent.takeOver();
+      agent.watch();
+      return agent;
+    } catch (e) {
+      await agent.stop();
+      throw e;
+    }
+  }
+
+  /**
+   * The socket first: whoever holds it is the node's agent, and only that one may roll back what
+   * looks unfinished. Requests that come in meanwhile wait.
+   */
+  private async takeOver(): Promise<void> {
+    const { o } = this;
+    await mkdir(o.stateDir, { recursive: true, mode: 0o700 });
+    const taken = this.recovered;
+    const after = <A extends unknown[], R>(work: (...a: A) => Promise<R>) => async (...a: A): Promise<R> => {
+      await taken.promise;
+      return work(...a);
+    };
+    this.server = new CniServer({
+      socketPath: o.socketPath,
+      onEvent: (e) => o.emit({ type: 'cni', ...e }),
+      handler: {
+        add: after((r) => this.attachments.add(r)), del: after((r) => this.attachments.del(r)), check: after((r) => this.attachments.check(r)),
+        gc: after((r) => this.attachments.gc(r)), status: after((r) => this.attachments.status(r)),
+      },
+    });
+    await this.server.listen();
+    try {
+      const remembered = await this.recall();
+      this.ipam = await Ipam.open({ store: new DiskStore(join(o.stateDir, 'attachments')), sets: setsOfPodCidrs(remembered?.podCidrs ?? []) });
+      for (const p of this.ipam.problems) o.emit({ type: 'damaged-record', file: p.file, reason: p.reason });
+      this.attachments = new Attachments({
+        node: this.ns, netlink: this.netlink, ipam: this.ipam, emit: o.emit,
+        ready: () => this.readiness(),
+        annotations: (namespace, name) => this.annotations(namespace, name),
+      });
+      await this.attachments.recover();
+      // The bridge and VTEP of the agent before this one go on working; with what it knew, so does ADD.
+      if (remembered && this.netlink.link(this.config.bridge)) {
+        this.local = remembered;
+        this.standing = true;
+      }
+      taken.resolve();
+    } catch (e) {
+      taken.reject(e);
+      throw e;
+    }
+  }
+
+  private readiness(): { config: NetworkConfig; mtu: number } | { reason: string } {
+    if (this.local && this.standing) return { config: this.config, mtu: podMtu(this.config, this.local) };
+    return { reason: this.local ? 'bridge and VTEP could not be made; see the agent log' : `node ${this.o.node} has no pod CIDR or no uplink yet` };
+  }
+
+  private async annotations(namespace: string, name: string): Promise<Readonly<Record<string, string>>> {
+    try {
+      const pod: Pod = await this.o.client.get(Pods, name, namespace);
+      return pod.metadata?.annotations ?? {};
+    } catch (e) {
+      // A pod that the API does not know (a plugin run by hand) has none.
+      if (isPodwayError(e, 'KUBE_NOT_FOUND')) return {};
+      throw e;
+    }
+  }
+
+  private watch(): void {
+    this.o.emit({ type: 'waiting', for: `node ${this.o.node} in the API` });
+    this.stops.push(
+      this.o.client.watch(Nodes, {}, {
+        event: (type, node) => {
+          const name = node.metadata?.name ?? '';
+          if (type === 'DELETED') this.nodes.delete(name);
+          else this.nodes.set(name, node);
+          if (this.synced) this.soon();
+        },
+        synced: () => {
+          this.synced = true;
+          this.soon();
+        },
+        lost: (e) => this.o.emit({ type: 'api-lost', error: messageOf(e) }),
+      }),
+    );
+    const timer = setInterval(() => this.synced && void this.reconcile('full'), this.o.resyncMs ?? DEFAULT_RESYNC_MS);
+    this.stops.push(() => clearInterval(timer));
+  }
+
+  /** Events of one turn are handled together: a burst of nodes is one batch. */
+  private soon(): void {
+    if (this.pending) return;
+    this.pending = true;
+    setImmediate(() => {
+      this.pending = false;
+      void this.reconcile('incremental');
+    });
+  }
+
+  private async reconcile(how: 'full' | 'incremental'): Promise<void> {
+    try {
+      const self = this.nodes.get(this.o.node);
+      if (!self) return;
+      const local = localNode(self, observe(this.ns, { nft: false }));
+      if (!local) return;
+      if (local.podCidrs.join() !== this.local?.podCidrs.join()) {
+        this.ipam.setRanges(setsOfPodCidrs(local.podCidrs));
+        await this.remember(local);
+      } else if (this.local === undefined || local.uplink.mtu !== this.local.uplink.mtu || local.uplink.address !== this.local.uplink.address) {
+        await this.remember(local);
+      }
+      this.local = local;
+      const began = performance.now();
+      const before = this.peers;
+      const { peers, problems } = peersOf([...this.nodes.values()], this.o.node, this.config, this.backend);
+      this.peers = peers;
+      this.tellProblems(problems);
+      const desired = desiredNode({ config: this.config, backend: this.backend, local, peers, attachments: this.ipam.list() });
+      const applied = how === 'full' || !this.announced ? this.reconciler.full(desired) : this.reconciler.incremental(desired);
+      this.standing = !applied.failed.some((f) => f.change.kind === 'link' || f.change.kind === 'address');
+      const joined = peers.filter((p) => !before.some((b) => b.name === p.name)).map((p) => p.name);
+      const left = before.filter((b) => !peers.some((p) => p.name === b.name)).map((b) => b.name);
+      if (joined.length || left.length) {
+        this.o.emit({ type: 'peers', joined, left, changes: applied.done.length, ms: performance.now() - began });
+      }
+      await this.publish(self, local);
+      if (this.standing && !this.announced) await this.announce(local, applied.done.length);
+    } catch (e) {
+      this.o.emit({ type: 'failed', doing: 'bring the node to its desired state', error: messageOf(e) });
+    }
+  }
+
+  private announced = false;
+
+  private async announce(local: LocalNode, changes: number): Promise<void> {
+    this.announced = true;
+    const attachments = this.ipam.list().length;
+    if (attachments) this.o.emit({ type: 'took-over', attachments, changes });
+    if (this.o.cniConfDir !== undefined) {
+      await mkdir(this.o.cniConfDir, { recursive: true });
+      await writeDurably(join(this.o.cniConfDir, CONFLIST_NAME), conflist());
+    }
+    this.o.emit({
+      type: 'ready', node: local.name, podCidrs: local.podCidrs, mtu: podMtu(this.config, local), backend: this.backend.type, ms: performance.now() - this.began,
+    });
+  }
+
+  private tellProblems(problems: readonly { node: string; reason: string }[]): void {
+    for (const p of problems) if (this.knownProblems.get(p.node) !== p.reason) this.o.emit({ type: 'peer-problem', ...p });
+    this.knownProblems = new Map(problems.map((p) => [p.node, p.reason]));
+  }
+
+  /** Our end of the backend into our Node object, when it is not there already. */
+  private async publish(self: Node, local: LocalNode): Promise<void> {
+    const data = JSON.stringify(this.backend.publish(this.config, local));
+    if (self.metadata?.annotations?.[BACKEND_ANNOTATION] === data || this.published === data) return;
+    await this.o.client.patch(Nodes, { name: this.o.node }, { metadata: { annotations: { [BACKEND_ANNOTATION]: data } } }, { type: 'merge' });
+    this.published = data;
+  }
+
+  private async remember(local: LocalNode): Promise<void> {
+    await writeDurably(join(this.o.stateDir, 'node.json'), `${JSON.stringify(local)}\n`);
+  }
+
+  private async recall(): Promise<LocalNode | undefined> {
+    try {
+      const local = JSON.parse(await readFile(join(this.o.stateDir, 'node.json'), 'utf8')) as LocalNode;
+      return local.name === this.o.node && Array.isArray(local.podCidrs) ? local : undefined;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Pods and what connects them stay as they are: a stopped agent harms no traffic. */
+  async stop(): Promise<void> {
+    for (const stop of this.stops.splice(0)) stop();
+    await this.server?.close();
+    await (this.ipam as Ipam | undefined)?.close();
+    this.netlink.close();
+    this.o.emit({ type: 'stopped' });
+  }
+}
+
+/** The configuration the runtime finds. Flannel's form: a list, so that others can be chained behind. */
+export const conflist = (): string =>
+  `${JSON.stringify({ cniVersion: '1.1.0', name: 'podway', plugins: [{ type: 'podway-cni', capabilities: { ips: true, mac: true } }] }, null, 2)}\n`;
+
+function deferred(): { readonly promise: Promise<void>; resolve(): void; reject(e: unknown): void } {
+  let settle: { resolve(): void; reject(e: unknown): void } | undefined;
+  const promise = new Promise<void>((resolve, reject) => (settle = { resolve, reject }));
+  // Nobody may be waiting when it fails; whoever starts the agent is told in any case.
+  promise.catch(() => undefined);
+  return { promise, resolve: () => settle!.resolve(), reject: (e) => settle!.reject(e) };
+}

@@ -1,0 +1,196 @@
+/**
+ * CNI's verbs on this node. The order that makes a crash at any instruction harmless:
+ *
+ *   ADD  record `adding` (durable) → device with everything on it → record `ready` (durable) → answer
+ *   DEL  record `deleting` (durable) → device → record removed (durable), which frees the address
+ *
+ * A device therefore never exists without a record that names it, and an address is free only when
+ * its device is gone. A restart rolls back what was `adding` and finishes what was `deleting`.
+ */
+import {
+  CniError, type CniGcRequest, type CniRequest, type CniResult, type CniStatusRequest, requirePod, type Ip,
+} from '@podway/cni';
+import { isPodwayError, messageOf } from '@podway/errors';
+import { Netns, RtNetlink } from '@podway/kernel';
+import { ALIAS_PREFIX, describe, diff, observe, type NetnsState } from '@podway/netstate';
+import type { NetworkConfig } from './config.js';
+import type { AgentEvent } from './events.js';
+import { holderName, keyOf, requestedByAnnotation, requestedByText, type AttachmentRecord, type Ipam } from './ipam/index.js';
+import { macOf } from './node/addresses.js';
+import { formatIp } from '@podway/cni';
+import type { CniHandler } from './server/index.js';
+import { hostIfname, hostLink, podState, resultOf, unwire, wire, type WiringContext } from './wiring/bridge.js';
+
+export interface AttachmentContext {
+  readonly node: Netns;
+  readonly netlink: RtNetlink;
+  readonly ipam: Ipam;
+  /** Undefined, with the reason, until the node's part of the network stands. */
+  ready(): { readonly config: NetworkConfig; readonly mtu: number } | { readonly reason: string };
+  /** The pod's annotations; an empty object when they cannot be had. */
+  annotations(namespace: string, name: string): Promise<Readonly<Record<string, string>>>;
+  readonly emit: (e: AgentEvent) => void;
+}
+
+export class Attachments implements CniHandler {
+  constructor(private readonly c: AttachmentContext) {}
+
+  async add(req: CniRequest): Promise<CniResult> {
+    const ready = this.mustBeReady();
+    const pod = requirePod(req.args);
+    const netnsPath = req.netns!;
+    const ns = openNetns(netnsPath);
+    try {
+      const repeated = await this.repeated(req, ns, ready.config, ready.mtu);
+      if (repeated) return repeated;
+      const fixed = await this.requested(req, pod);
+      const { record } = await this.c.ipam.reserve({
+        containerId: req.containerId, ifname: req.ifname, network: req.config.name, netns: netnsPath,
+        pod: { namespace: pod.namespace, name: pod.name, ...(pod.uid === undefined ? {} : { uid: pod.uid }) },
+        fixed,
+        name: (ips) => ({ mac: macOf(formatIp(ips[0]!)), hostIfname: hostIfname(req) }),
+      });
+      // From here on every step has its reverse: the device, then the record with its address.
+      try {
+        const context: WiringContext = { config: ready.config, mtu: ready.mtu, node: this.c.node, netlink: this.c.netlink };
+        const ends = wire(context, ns, record);
+        const result = resultOf(ready.config, record, { bridge: this.c.netlink.mustLink(ready.config.bridge), ...ends });
+        await this.c.ipam.markReady(record, result);
+        return result;
+      } catch (e) {
+        unwire(this.c.netlink, record.hostIfname);
+        await this.c.ipam.release(record);
+        throw e;
+      }
+    } finally {
+      ns.close();
+    }
+  }
+
+  /** A second ADD of the same attachment: its first answer, if all of it still stands. */
+  private async repeated(req: CniRequest, ns: Netns, config: NetworkConfig, mtu: number): Promise<CniResult | undefined> {
+    const record = this.c.ipam.get(req);
+    if (!record) return undefined;
+    if (record.phase === 'ready' && record.result && record.netns === req.netns) {
+      const wrong = this.compare(record, ns, config, mtu);
+      if (wrong.length === 0) return record.result;
+    }
+    // Left from an attempt that did not end, or its namespace is another one by now: begin afresh.
+    unwire(this.c.netlink, record.hostIfname);
+    await this.c.ipam.release(record);
+    return undefined;
+  }
+
+  private async requested(req: CniRequest, pod: { namespace: string; name: string }): Promise<Ip[]> {
+    if (req.args.IP) return requestedByText([req.args.IP]);
+    const ips = req.config.runtimeConfig?.ips;
+    if (ips?.length) return requestedByText(ips);
+    return requestedByAnnotation(await this.c.annotations(pod.namespace, pod.name));
+  }
+
+  async del(req: CniRequest): Promise<void> {
+    const record = this.c.ipam.get(req);
+    if (record) await this.remove(record);
+    else {
+      unwire(this.c.netlink, hostIfname(req));
+      // A damaged record of this attachment keeps its addresses until now.
+      await this.c.ipam.release(req);
+    }
+  }
+
+  private async remove(record: AttachmentRecord): Promise<void> {
+    await this.c.ipam.markDeleting(record);
+    unwire(this.c.netlink, record.hostIfname);
+    await this.c.ipam.release(record);
+  }
+
+  async check(req: CniRequest): Promise<void> {
+    const ready = this.mustBeReady();
+    const record = this.c.ipam.get(req);
+    if (record?.phase !== 'ready') {
+      throw new CniError('UNKNOWN_CONTAINER', 'no such attachment', { object: keyOf(req), hint: 'ADD it first.' });
+    }
+    const ns = openNetns(req.netns!);
+    try {
+      const wrong = this.compare(record, ns, ready.config, ready.mtu);
+      if (wrong.length) throw new CniError('CHECK_FAILED', 'the container network is not as ADD left it', { object: keyOf(req), details: wrong.join('; ') });
+      const given = req.config.prevResult?.ips?.map((i) => i.address) ?? [];
+      const ours = record.ips.map((i) => i.address);
+      const strange = given.filter((a) => !ours.includes(a));
+      if (strange.length && req.config.prevResult?.interfaces?.some((i) => i.name === record.ifname)) {
+        throw new CniError('CHECK_FAILED', 'prevResult does not belong to this attachment', { details: `${strange.join(', ')}; recorded: ${ours.join(', ')}` });
+      }
+    } finally {
+      ns.close();
+    }
+  }
+
+  /** What differs between the record and the kernel, in words: for CHECK, for a repeated ADD and for a restart. */
+  compare(record: AttachmentRecord, pod: Netns, config: NetworkConfig, mtu: number): string[] {
+    const want = { host: hostLink(config, record, mtu), pod: podState(config, record, mtu) };
+    const host = observe(this.c.node, { nft: false });
+    const nothingGoes = { aliasPrefix: ALIAS_PREFIX, nftTables: [], managesAddress: () => false };
+    const onlyThis: NetnsState = { ...host, links: host.links.filter((l) => l.name === record.hostIfname), routes: [], neighbours: [], fdb: [] };
+    return [
+      ...diff({ ...host, links: [want.host], addresses: [], routes: [], rules: [], neighbours: [], fdb: [], sysctls: {}, nft: [] }, onlyThis, nothingGoes),
+      ...diff(want.pod, observe(pod, { nft: false }), nothingGoes).filter((x) => x.op !== 'delete'),
+    ].filter((x) => x.kind === 'link' || x.kind === 'address' || x.kind === 'route').map((x) => describe(x));
+  }
+
+  async gc(req: CniGcRequest): Promise<void> {
+    const valid = new Set(req.validAttachments.map((a) => keyOf({ containerId: a.containerId, ifname: a.ifname })));
+    const errors: string[] = [];
+    for (const record of this.c.ipam.list()) {
+      if (valid.has(keyOf(record)) || record.network !== req.config.name) continue;
+      try {
+        await this.remove(record);
+        this.c.emit({ type: 'collected', attachment: keyOf(record), pod: holderName(record), addresses: record.ips.map((i) => i.address) });
+      } catch (e) {
+        // Every one is tried, also when one fails.
+        errors.push(`${keyOf(record)}: ${messageOf(e)}`);
+      }
+    }
+    this.sweepDevices();
+    if (errors.length) throw new CniError('IO_FAILURE', 'some attachments could not be removed', { details: errors.join('; ') });
+  }
+
+  /** Host ends that carry our mark but stand in no record. */
+  sweepDevices(): void {
+    const known = new Set(this.c.ipam.list().map((r) => r.hostIfname));
+    for (const link of this.c.netlink.links()) {
+      if (link.kind !== 'veth' || !link.alias?.startsWith(ALIAS_PREFIX) || known.has(link.name)) continue;
+      if (unwire(this.c.netlink, link.name)) this.c.emit({ type: 'orphan', link: link.name, alias: link.alias });
+    }
+  }
+
+  status(_req: CniStatusRequest): Promise<void> {
+    this.mustBeReady();
+    return Promise.resolve();
+  }
+
+  /** After a start: what was under way when the agent before this one ended is rolled back or finished. */
+  async recover(): Promise<void> {
+    for (const record of this.c.ipam.list()) {
+      if (record.phase === 'ready') continue;
+      await this.remove(record);
+      this.c.emit({ type: 'rolled-back', attachment: keyOf(record), pod: holderName(record), phase: record.phase });
+    }
+    this.sweepDevices();
+  }
+
+  private mustBeReady(): { config: NetworkConfig; mtu: number } {
+    const ready = this.c.ready();
+    if ('reason' in ready) throw new CniError('NOT_AVAILABLE', 'the network of this node is not ready', { details: ready.reason });
+    return ready;
+  }
+}
+
+/** @throws CniError 8 */
+function openNetns(path: string): Netns {
+  try {
+    return Netns.open({ path });
+  } catch (e) {
+    if (!isPodwayError(e)) throw e;
+    throw new CniError('INVALID_NETNS', `CNI_NETNS ${path} cannot be used`, { object: path, details: messageOf(e), cause: e });
+  }
+}

@@ -1,0 +1,6 @@
+export * from './allocator.js';
+export * from './disk-store.js';
+export * from './ipam.js';
+export * from './ranges.js';
+export * from './record.js';
+export * from './store.js';

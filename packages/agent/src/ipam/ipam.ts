@@ -1,0 +1,261 @@
+/**
+ * The agent's IPAM: attachment records, the allocator over them, and nothing else that could
+ * disagree. In memory is an index of the records (address to holder); an address is picked
+ * and indexed in one synchronous step, then its record is written durably, so two ADDs at
+ * once never get the same one and a crash leaves either no record or a whole one.
+ *
+ * Calls for one attachment must not overlap: the CNI server sees to that.
+ */
+import { CniError, type CniResult, type Ip, cidrContains, formatIp, formatIpIn, parseIpCidr, tryParseIpCidr } from '@podway/cni';
+import { PodwayError, messageOf } from '@podway/errors';
+import { REUSE_DELAY_MS, type Allocation, type AllocationState, allocate, allocateFixed } from './allocator.js';
+import { type RangeSet, rangeOfAddress } from './ranges.js';
+import { type AttachmentIp, type AttachmentKey, type AttachmentRecord, type PodRef, holderName, keyOf, recordFileName } from './record.js';
+import type { AttachmentStore, StoreProblem } from './store.js';
+
+export interface IpamOptions {
+  readonly store: AttachmentStore;
+  readonly sets: readonly RangeSet[];
+  /** Milliseconds of any clock that does not go back. */
+  readonly now?: () => number;
+  readonly reuseDelayMs?: number;
+}
+
+export interface ReserveRequest extends AttachmentKey {
+  readonly network: string;
+  readonly netns: string;
+  readonly pod?: PodRef;
+  /** Addresses asked for; at most one per set. */
+  readonly fixed?: readonly Ip[];
+  /** Names what is made from the addresses, so that the record has it before it is made. */
+  readonly name: (ips: readonly Ip[]) => { mac: string; hostIfname: string };
+}
+
+const ipKey = (ip: Ip): string => `${ip.family}:${ip.value}`;
+
+export class Ipam {
+  readonly #store: AttachmentStore;
+  readonly #now: () => number;
+  readonly #reuseDelayMs: number;
+  #sets: readonly RangeSet[];
+  readonly #records = new Map<string, AttachmentRecord>();
+  readonly #holders = new Map<string, { owner: string; name: string }>();
+  readonly #released = new Map<string, number>();
+  readonly #lastGiven = new Map<string, Ip>();
+  #problems: StoreProblem[] = [];
+  #saving: Promise<void> | undefined;
+  #saveAgain = false;
+
+  private constructor(o: IpamOptions) {
+    this.#store = o.store;
+    this.#sets = o.sets;
+    this.#now = o.now ?? (() => performance.now());
+    this.#reuseDelayMs = o.reuseDelayMs ?? REUSE_DELAY_MS;
+  }
+
+  /** Read all records and take over. Damaged ones are in `problems`. */
+  static async open(o: IpamOptions): Promise<Ipam> {
+    const ipam = new Ipam(o);
+    const { records, problems, lastGiven } = await o.store.load();
+    ipam.#problems = [...problems];
+    for (const p of problems) for (const a of p.addresses) ipam.#hold(parseIpCidr(a).ip, `file ${p.file}`, `a damaged record, ${p.file}`);
+    for (const r of [...records].sort((a, b) => (a.created < b.created ? -1 : 1))) {
+      ipam.#index(r);
+      // the newest record stands in for a pointer that was not saved
+      for (const { ip } of r.ips.map((i) => parseIpCidr(i.address))) {
+        const set = o.sets.find((s) => rangeOfAddress(s, ip));
+        if (set) ipam.#lastGiven.set(set.id, ip);
+      }
+    }
+    for (const set of o.sets) {
+      const saved = tryParseIpCidr(lastGiven[set.id] ?? '');
+      if (saved) ipam.#lastGiven.set(set.id, saved.ip);
+    }
+    return ipam;
+  }
+
+  /** Damaged records, until their attachments are released. */
+  get problems(): readonly StoreProblem[] {
+    return this.#problems;
+  }
+
+  /** All attachments, oldest first. */
+  list(): AttachmentRecord[] {
+    return [...this.#records.values()].sort((a, b) => (a.created < b.created ? -1 : 1));
+  }
+
+  get(key: AttachmentKey): AttachmentRecord | undefined {
+    return this.#records.get(keyOf(key));
+  }
+
+  /**
+   * What a GC may remove: attachments of the network that are not valid any more, and damaged
+   * records of attachments that are not (their network is not known).
+   */
+  stale(network: string, valid: readonly AttachmentKey[]): AttachmentKey[] {
+    const keep = new Set(valid.map(recordFileName));
+    const damaged = this.#problems.flatMap((p) => (p.key ? [p.key] : []));
+    return [...this.list().filter((r) => r.network === network), ...damaged].filter((k) => !keep.has(recordFileName(k))).map(({ containerId, ifname }) => ({ containerId, ifname }));
+  }
+
+  /** Who has this address, in words. */
+  holder(ip: Ip): string | undefined {
+    return this.#holders.get(ipKey(ip))?.name;
+  }
+
+  /** For a node whose podCIDRs came later or grew; addresses outside stay their pods' until released. */
+  setRanges(sets: readonly RangeSet[]): void {
+    this.#sets = sets;
+  }
+
+  /**
+   * One address of every set for this attachment, recorded durably in phase `adding`.
+   * An attachment that has a record already gets that one back, unchanged: `existed`.
+   * @throws CniError 101 exhausted, 102 a fixed address that cannot be given, 50 no ranges yet, 5 the store failed
+   */
+  async reserve(req: ReserveRequest): Promise<{ record: AttachmentRecord; existed: boolean }> {
+    const existing = this.get(req);
+    if (existing) return { record: existing, existed: true };
+    if (this.#sets.length === 0) throw new CniError('NOT_AVAILABLE', 'this node has no pod CIDR yet', { hint: 'Wait for spec.podCIDRs of the node, or set it.' });
+    const given = this.#pick(req.fixed ?? []);
+    const record: AttachmentRecord = {
+      version: 1,
+      containerId: req.containerId,
+      ifname: req.ifname,
+      network: req.network,
+      netns: req.netns,
+      ...(req.pod ? { pod: req.pod } : {}),
+      ips: given.map(({ ip, range }): AttachmentIp => ({ address: formatIpIn(ip, range.subnet), gateway: formatIp(range.gateway) })),
+      ...req.name(given.map((g) => g.ip)),
+      phase: 'adding',
+      created: new Date().toISOString(),
+    };
+    this.#index(record);
+    try {
+      await this.#store.put(record);
+    } catch (e) {
+      // the write may have got as far as the rename; what cannot be removed keeps its addresses until DEL
+      await this.#store.remove(record).then(
+        () => this.#forget(record),
+        () => undefined,
+      );
+      throw new CniError('IO_FAILURE', 'the attachment could not be recorded', { details: messageOf(e), cause: e });
+    }
+    this.#saveLastGiven();
+    return { record, existed: false };
+  }
+
+  /** Nothing is changed until every set has given: a failure in the second family leaves the first as it was. */
+  #pick(fixed: readonly Ip[]): Allocation[] {
+    const left = [...fixed];
+    const picked = this.#sets.map((set) => {
+      const at = left.findIndex((ip) => set.ranges.some((r) => cidrContains(r.subnet, ip)));
+      const [wanted] = at >= 0 ? left.splice(at, 1) : [];
+      const state = this.#state(set);
+      return { set, wanted, allocation: wanted ? allocateFixed(set, wanted, state) : allocate(set, state) };
+    });
+    const odd = left[0];
+    if (odd) {
+      const twice = picked.some((p) => p.wanted && p.wanted.family === odd.family);
+      throw new CniError('ADDRESS_TAKEN', `requested address ${formatIp(odd)} cannot be given`, {
+        object: formatIp(odd),
+        details: twice ? 'another address of the same range was asked for as well' : `it is not in ${this.#sets.map((s) => s.id).join(', ')}`,
+      });
+    }
+    for (const { set, wanted, allocation } of picked) if (!wanted) this.#lastGiven.set(set.id, allocation.ip);
+    return picked.map((p) => p.allocation);
+  }
+
+  #state(set: RangeSet): AllocationState {
+    return {
+      holder: (ip) => this.holder(ip),
+      releasedAt: (ip) => this.#released.get(ipKey(ip)),
+      lastGiven: this.#lastGiven.get(set.id),
+      now: this.#now(),
+      reuseDelayMs: this.#reuseDelayMs,
+    };
+  }
+
+  /** ADD is done: what it answered, durable. @throws PodwayError ATTACHMENT_UNKNOWN */
+  markReady(key: AttachmentKey, result: CniResult): Promise<AttachmentRecord> {
+    return this.#update(key, { phase: 'ready', result });
+  }
+
+  /** DEL has begun; the address stays taken until `release`. @throws PodwayError ATTACHMENT_UNKNOWN */
+  markDeleting(key: AttachmentKey): Promise<AttachmentRecord> {
+    return this.#update(key, { phase: 'deleting' });
+  }
+
+  async #update(key: AttachmentKey, change: Partial<AttachmentRecord>): Promise<AttachmentRecord> {
+    const old = this.get(key);
+    if (!old) throw new PodwayError('ATTACHMENT_UNKNOWN', 'no such attachment', { object: keyOf(key) });
+    const record = { ...old, ...change };
+    await this.#store.put(record);
+    this.#records.set(keyOf(key), record);
+    return record;
+  }
+
+  /** Remove the record, durably, and then free its addresses. Unknown is success (undefined). */
+  async release(key: AttachmentKey): Promise<AttachmentRecord | undefined> {
+    await this.#store.remove(key);
+    const now = this.#now();
+    const file = recordFileName(key);
+    const free = (holderOf: string): void => {
+      for (const [ip, h] of this.#holders) {
+        if (h.owner !== holderOf) continue;
+        this.#holders.delete(ip);
+        this.#released.set(ip, now);
+      }
+    };
+    this.#problems = this.#problems.filter((p) => {
+      if (!p.key || recordFileName(p.key) !== file) return true;
+      free(`file ${p.file}`);
+      return false;
+    });
+    const record = this.get(key);
+    if (record) {
+      this.#records.delete(keyOf(key));
+      free(keyOf(key));
+      // two records with one address can only come from outside; the one that stays keeps it
+      for (const other of this.#records.values()) if (other.ips.some((i) => record.ips.some((j) => i.address === j.address))) this.#index(other);
+    }
+    for (const [ip, at] of this.#released) if (now - at >= this.#reuseDelayMs) this.#released.delete(ip);
+    return record;
+  }
+
+  /** Wait for what is not awaited elsewhere, and close the store. */
+  async close(): Promise<void> {
+    while (this.#saving) await this.#saving;
+    await this.#store.close();
+  }
+
+  #hold(ip: Ip, owner: string, name: string): void {
+    this.#holders.set(ipKey(ip), { owner, name });
+    this.#released.delete(ipKey(ip));
+  }
+
+  #index(r: AttachmentRecord): void {
+    this.#records.set(keyOf(r), r);
+    for (const i of r.ips) this.#hold(parseIpCidr(i.address).ip, keyOf(r), holderName(r));
+  }
+
+  #forget(r: AttachmentRecord): void {
+    this.#records.delete(keyOf(r));
+    for (const i of r.ips) this.#holders.delete(ipKey(parseIpCidr(i.address).ip));
+  }
+
+  /** One write at a time, the newest state last. It is a hint: a failure only costs an earlier reuse after a restart. */
+  #saveLastGiven(): void {
+    this.#saveAgain = true;
+    if (this.#saving) return;
+    this.#saving = (async () => {
+      while (this.#saveAgain) {
+        this.#saveAgain = false;
+        const out: Record<string, string> = {};
+        for (const [id, ip] of this.#lastGiven) out[id] = `${formatIp(ip)}/${ip.family === 4 ? 32 : 128}`;
+        await this.#store.saveLastGiven(out).catch(() => undefined);
+      }
+      this.#saving = undefined;
+    })();
+  }
+}

@@ -1,0 +1,83 @@
+/**
+ * The desired state of a node's own namespace, as a pure function of the configuration, the node,
+ * its peers and the attachments: bridge, firewall table, sysctls, the backend's part, and the host
+ * end of every pod's veth. What is ours and not in it goes.
+ */
+import { mergeStates, NFT_TABLE, type Link, type NetnsState, type NftObject } from '@podway/netstate';
+import { parseCidr, cidrFirst, formatIp } from '@podway/cni';
+import type { Backend, LocalNode, Peer } from '../backends/backend.js';
+import { podMtu } from '../backends/vxlan.js';
+import type { NetworkConfig } from '../config.js';
+import type { AttachmentRecord } from '../ipam/index.js';
+import { hostLink } from '../wiring/bridge.js';
+import { broadcastOf, familyOf, gatewayOf, macOf } from './addresses.js';
+
+export interface NodeInputs {
+  readonly config: NetworkConfig;
+  readonly backend: Backend;
+  readonly local: LocalNode;
+  readonly peers: readonly Peer[];
+  readonly attachments: readonly AttachmentRecord[];
+}
+
+export function desiredNode(i: NodeInputs): NetnsState {
+  const { config, local } = i;
+  return mergeStates(local.name, baseState(config, local), i.backend.desired(config, local, i.peers), {
+    links: i.attachments.filter((r) => r.phase === 'ready').map((r) => hostLink(config, r, podMtu(config, local))),
+  });
+}
+
+function baseState(config: NetworkConfig, local: LocalNode): Partial<NetnsState> {
+  const dev = config.bridge;
+  const bridge: Link = {
+    name: dev, kind: 'bridge', up: true, mtu: podMtu(config, local), alias: 'podway: bridge of the pods on this node',
+    // A fixed MAC: without one a bridge takes the lowest of its ports and changes it as pods come and go.
+    address: macOf(gatewayOf(local.podCidrs[0]!)), bridge: { stp: false },
+  };
+  return {
+    links: [bridge],
+    addresses: local.podCidrs.map((podCidr) => {
+      const prefix = parseCidr(podCidr).prefix;
+      const family = familyOf(podCidr);
+      return { dev, family, address: gatewayOf(podCidr), prefix, ...(family === 'inet' ? { broadcast: broadcastOf(podCidr) } : {}) };
+    }),
+    sysctls: {
+      'net.ipv4.ip_forward': '1',
+      [`net.ipv4.conf.${dev}.forwarding`]: '1',
+      [`net.ipv4.conf.${local.uplink.dev.replaceAll('.', '/')}.forwarding`]: '1',
+      ...(local.podCidrs.some((c) => c.includes(':')) ? { 'net.ipv6.conf.all.forwarding': '1' } : {}),
+    },
+    nft: config.masquerade ? masqueradeTable(config, local) : [],
+  };
+}
+
+const prefixOf = (cidr: string) => {
+  const c = parseCidr(cidr);
+  return { prefix: { addr: formatIp(cidrFirst(c)), len: c.prefix } };
+};
+
+/**
+ * NAT for what leaves the cluster, and for that only: from this node's pods to an address that is no
+ * pod's. `fully-random` keeps two pods with the same source port from racing for one (the classic
+ * lost DNS answer). Replies need no rule: conntrack turns them back.
+ */
+function masqueradeTable(config: NetworkConfig, local: LocalNode): NftObject[] {
+  const where = { family: 'inet', table: NFT_TABLE };
+  const match = (protocol: string, field: string, op: string, right: unknown) => ({ match: { op, left: { payload: { protocol, field } }, right } });
+  return [
+    { table: { family: 'inet', name: NFT_TABLE } },
+    { chain: { ...where, name: 'postrouting', type: 'nat', hook: 'postrouting', prio: 100, policy: 'accept' } },
+    ...local.podCidrs.flatMap((podCidr): NftObject[] => {
+      const protocol = podCidr.includes(':') ? 'ip6' : 'ip';
+      const cluster = config.clusterCidrs.find((c) => c.includes(':') === podCidr.includes(':')) ?? podCidr;
+      const multicast = protocol === 'ip' ? '224.0.0.0/4' : 'ff00::/8';
+      return [
+        { rule: { ...where, chain: 'postrouting', comment: 'pod to pod is never translated', expr: [
+          match(protocol, 'saddr', '==', prefixOf(podCidr)), match(protocol, 'daddr', '==', prefixOf(cluster)), { accept: null } ] } },
+        { rule: { ...where, chain: 'postrouting', comment: 'what leaves the cluster takes the node address', expr: [
+          match(protocol, 'saddr', '==', prefixOf(podCidr)), match(protocol, 'daddr', '!=', prefixOf(multicast)),
+          { counter: { packets: 0, bytes: 0 } }, { masquerade: { flags: 'fully-random' } } ] } },
+      ];
+    }),
+  ];
+}

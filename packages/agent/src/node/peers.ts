@@ -1,0 +1,83 @@
+/** From Node objects to this node and its peers. Pure. */
+import { tryParseIpCidr, tryParseIp } from '@podway/cni';
+import type { Node } from '@podway/kube';
+import type { NetnsState } from '@podway/netstate';
+import type { Backend, BackendData, LocalNode, Peer, Uplink } from '../backends/backend.js';
+import type { NetworkConfig } from '../config.js';
+
+/** A node's end of the backend, as JSON. Only what is public stands in it. */
+export const BACKEND_ANNOTATION = 'podway.io/backend';
+
+export interface PeerProblem {
+  readonly node: string;
+  /** Why it is not served (yet), in words. */
+  readonly reason: string;
+}
+
+export function podCidrsOf(node: Node): string[] {
+  const spec = node.spec ?? {};
+  const all = spec.podCIDRs?.length ? spec.podCIDRs : spec.podCIDR ? [spec.podCIDR] : [];
+  return all.filter((c) => tryParseIpCidr(c) !== undefined);
+}
+
+export const internalIp = (node: Node): string | undefined => node.status?.addresses?.find((a) => a.type === 'InternalIP')?.address;
+
+function backendData(node: Node): BackendData | undefined {
+  try {
+    const data = JSON.parse(node.metadata?.annotations?.[BACKEND_ANNOTATION] ?? '') as Partial<BackendData> | null;
+    if (typeof data?.type !== 'string' || typeof data.publicIP !== 'string' || !tryParseIp(data.publicIP)) return undefined;
+    return data as BackendData;
+  } catch {
+    return undefined;
+  }
+}
+
+/** All other nodes: those that can be served, by name, and those that cannot, with the reason. */
+export function peersOf(
+  nodes: readonly Node[], self: string, config: NetworkConfig, backend: Backend,
+): { peers: Peer[]; problems: PeerProblem[] } {
+  const peers: Peer[] = [];
+  const problems: PeerProblem[] = [];
+  const taken = new Map<string, string>();
+  for (const node of [...nodes].sort((a, b) => (a.metadata?.name ?? '').localeCompare(b.metadata?.name ?? ''))) {
+    const name = node.metadata?.name ?? '';
+    const podCidrs = podCidrsOf(node);
+    if (name === self) continue;
+    const data = backendData(node);
+    const peer = data && { name, podCidrs, data };
+    const twice = podCidrs.map((c) => taken.get(c)).find((n) => n !== undefined);
+    const reason =
+      podCidrs.length === 0 ? 'it has no pod CIDR yet'
+      : !peer ? 'it has not published its end of the network yet'
+      : twice ? `its pod CIDR ${podCidrs.join(', ')} is already that of node ${twice}`
+      : backend.refuses(config, peer);
+    if (reason !== undefined || !peer) {
+      problems.push({ node: name, reason: reason ?? '' });
+      continue;
+    }
+    for (const c of podCidrs) taken.set(c, name);
+    peers.push(peer);
+  }
+  return { peers, problems };
+}
+
+/**
+ * The uplink: the device that carries the node's InternalIP; without one, that of the default route.
+ * @returns undefined when neither is there (yet).
+ */
+export function uplinkOf(state: NetnsState, nodeIp: string | undefined): Uplink | undefined {
+  const byAddress = nodeIp === undefined ? undefined : state.addresses.find((a) => a.address === nodeIp);
+  const defaultRoute = state.routes.find((r) => r.table === 254 && /^(0\.0\.0\.0|::)\/0$/.test(r.dst) && r.dev !== undefined);
+  const dev = byAddress?.dev ?? defaultRoute?.dev;
+  const address = byAddress ?? state.addresses.find((a) => a.dev === dev && a.scope === 'global' && a.family === 'inet');
+  const link = state.links.find((l) => l.name === dev);
+  if (!link || !address || link.mtu === undefined) return undefined;
+  return { dev: link.name, address: address.address, prefix: address.prefix, mtu: link.mtu };
+}
+
+export function localNode(node: Node, state: NetnsState): LocalNode | undefined {
+  const uplink = uplinkOf(state, internalIp(node));
+  const podCidrs = podCidrsOf(node);
+  if (!uplink || podCidrs.length === 0) return undefined;
+  return { name: node.metadata?.name ?? '', podCidrs, uplink };
+}

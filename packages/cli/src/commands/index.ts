@@ -1,0 +1,31 @@
+/** Every verb, in the order of `podway --help`. One file each; none imports anything heavy. */
+import type { CommandModule } from '../command.js';
+import { command as complete } from './complete.js';
+import { command as completion } from './completion.js';
+import { command as help } from './help.js';
+import { command as inspectNetns } from './inspect-netns.js';
+import { command as agent } from './agent.js';
+import { command as deleteCommand } from './delete.js';
+import { command as down } from './down.js';
+import { command as exec } from './exec.js';
+import { command as get } from './get.js';
+import { command as labProcess } from './lab-process.js';
+import { command as logs } from './logs.js';
+import { command as nodeExec } from './node-exec.js';
+import { command as run } from './run.js';
+import { command as status } from './status.js';
+import { command as up } from './up.js';
+import { command as netnsList } from './netns-list.js';
+import { command as version } from './version.js';
+
+export const commands: readonly CommandModule[] = [
+  up, down, status, get, run, deleteCommand, exec, logs, nodeExec,
+  netnsList, inspectNetns, version, completion, help, agent, complete, labProcess,
+];
+
+/** What verbs of several words have in common. */
+export const groups: Readonly<Record<string, string>> = {
+  node: 'Nodes of a lab',
+  netns: 'Network namespaces of this machine',
+  inspect: 'Look at one thing in full',
+};

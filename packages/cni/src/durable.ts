@@ -1,0 +1,92 @@
+/**
+ * Files that are either the old or the new whole, after any crash: write beside, flush,
+ * rename, flush the directory.
+ *
+ * Only the flushes can take long, so only they leave the event loop: the other calls take
+ * microseconds, and a trip to the thread pool for each costs more than all of them (measured:
+ * 0.7 ms against 0.03 ms on tmpfs). On tmpfs and ramfs there is nothing to flush.
+ */
+import { closeSync, fdatasync, fsync, fsyncSync, mkdirSync, openSync, renameSync, statfsSync, unlinkSync, writeSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+
+/** f_type of statfs(2), linux/magic.h: TMPFS_MAGIC, RAMFS_MAGIC. */
+const MEMORY = new Set([0x01021994, 0x858458f6]);
+
+let counter = 0;
+/** Names of files being written: a crash can leave them, nobody reads them. */
+export const isTemporary = (name: string): boolean => name.startsWith('.tmp-');
+
+/** A directory whose files are written and removed durably. Errors are the plain ones of node:fs. */
+export class DurableDir {
+  readonly #fd: number;
+  readonly #memory: boolean;
+
+  /** Made with mode 0700, parents too, when absent. */
+  constructor(readonly dir: string) {
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    this.#fd = openSync(dir, 'r');
+    this.#memory = MEMORY.has(statfsSync(dir).type);
+  }
+
+  #flush(fd: number, how: typeof fsync): Promise<void> {
+    if (this.#memory) return Promise.resolve();
+    return new Promise((resolve, reject) => how(fd, (e) => (e ? reject(e) : resolve())));
+  }
+
+  /** The file with this content (0600), durable when it resolves. */
+  async write(name: string, data: string): Promise<void> {
+    const temporary = join(this.dir, `.tmp-${process.pid}-${counter++}-${name.slice(0, 60)}`);
+    try {
+      const fd = openSync(temporary, 'wx', 0o600);
+      try {
+        const bytes = Buffer.from(data);
+        for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
+        await this.#flush(fd, fdatasync); // a new file's size is among what fdatasync flushes
+      } finally {
+        closeSync(fd);
+      }
+      renameSync(temporary, join(this.dir, name));
+    } catch (e) {
+      try {
+        unlinkSync(temporary);
+      } catch {
+        // it was not made, or is renamed already
+      }
+      throw e;
+    }
+    await this.#flush(this.#fd, fsync);
+  }
+
+  /** True when there was such a file; its absence is success. Durable when it resolves. */
+  async remove(name: string): Promise<boolean> {
+    try {
+      unlinkSync(join(this.dir, name));
+    } catch (e) {
+      if ((e as NodeJS.ErrnoException).code === 'ENOENT') return false;
+      throw e;
+    }
+    await this.#flush(this.#fd, fsync);
+    return true;
+  }
+
+  /** Flush what others did in the directory (renames out of it). */
+  flushSync(): void {
+    if (!this.#memory) fsyncSync(this.#fd);
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+  }
+}
+
+async function once<T>(path: string, use: (dir: DurableDir, name: string) => Promise<T>): Promise<T> {
+  const dir = new DurableDir(dirname(path));
+  try {
+    return await use(dir, basename(path));
+  } finally {
+    dir.close();
+  }
+}
+
+export const writeDurably = (path: string, data: string): Promise<void> => once(path, (d, name) => d.write(name, data));
+export const removeDurably = (path: string): Promise<boolean> => once(path, (d, name) => d.remove(name));

@@ -1,0 +1,265 @@
+/** Routes. Equivalent: `ip route`, `ip -6 route`. Source: rtnetlink(7), linux/rtnetlink.h. */
+import { isPodwayError } from '@podway/errors';
+import { AF_INET, AF_INET6, addressText, familyNumber, familyOf, ip, type Family } from './address.js';
+import { attr, nested, readAttributes, u16, u32, u8, writeAttributes, type Codec, type Writer } from './codec.js';
+import { NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, type Answer, type NetlinkSocket, type Request } from './socket.js';
+
+const RTM_NEWROUTE = 24;
+const RTM_DELROUTE = 25;
+const RTM_GETROUTE = 26;
+const RTNH_F_DEAD = 1;
+const RTNH_F_ONLINK = 4;
+const RTNH_F_LINKDOWN = 16;
+const RTM_F_CLONED = 0x200;
+const RTM_F_LOOKUP_TABLE = 0x1000;
+const RTM_F_FIB_MATCH = 0x2000;
+
+export const SCOPE = { global: 0, site: 200, link: 253, host: 254, nowhere: 255 } as const;
+export type Scope = keyof typeof SCOPE;
+export const scopeName = (n: number): Scope =>
+  (Object.entries(SCOPE).find(([, v]) => v === n)?.[0] as Scope | undefined) ?? 'global';
+
+/** rtm_protocol: who made the route. `podway` is the house's own number. */
+export const PROTOCOL = {
+  unspec: 0, redirect: 1, kernel: 2, boot: 3, static: 4, ra: 9, zebra: 11, bird: 12, dhcp: 16, kubeRouter: 17, calico: 80, podway: 112, bgp: 186,
+} as const;
+
+export const ROUTE_TYPE = [
+  'unspec', 'unicast', 'local', 'broadcast', 'anycast', 'multicast', 'blackhole', 'unreachable', 'prohibit', 'throw', 'nat', 'xresolve',
+] as const;
+export type RouteType = (typeof ROUTE_TYPE)[number];
+
+/** RTA_PREF: two bits, the high one a sign. */
+const PREF = { 0: 'medium', 1: 'high', 3: 'low' } as const as Readonly<Record<number, RoutePref>>;
+export type RoutePref = 'low' | 'medium' | 'high';
+
+export const TABLE_MAIN = 254;
+export const TABLE_LOCAL = 255;
+
+const METRICS = { mtu: attr(2, 'RTAX_MTU', u32), window: attr(3, 'RTAX_WINDOW', u32), advmss: attr(8, 'RTAX_ADVMSS', u32) } as const;
+
+/** RTA_VIA: a next hop of another family: 2 bytes of family, then the address. */
+const via: Codec<string> = {
+  write(w, v) {
+    w.buffer.writeUInt16LE(familyNumber(familyOf(v)), w.reserve(2));
+    ip.write(w, v);
+  },
+  read: (b, start, end) => addressText(b, start + 2, end),
+};
+
+const ROUTE = {
+  dst: attr(1, 'RTA_DST', ip),
+  src: attr(2, 'RTA_SRC', ip),
+  iif: attr(3, 'RTA_IIF', u32),
+  oif: attr(4, 'RTA_OIF', u32),
+  gateway: attr(5, 'RTA_GATEWAY', ip),
+  priority: attr(6, 'RTA_PRIORITY', u32),
+  prefsrc: attr(7, 'RTA_PREFSRC', ip),
+  metrics: attr(8, 'RTA_METRICS', nested(METRICS)),
+  table: attr(15, 'RTA_TABLE', u32),
+  mark: attr(16, 'RTA_MARK', u32),
+  via: attr(18, 'RTA_VIA', via),
+  pref: attr(20, 'RTA_PREF', u8),
+  encapType: attr(21, 'RTA_ENCAP_TYPE', u16),
+  nhId: attr(30, 'RTA_NH_ID', u32),
+} as const;
+const RTA_MULTIPATH = 9;
+
+export interface NextHop {
+  readonly gateway: string | undefined;
+  readonly index: number;
+  readonly weight: number;
+  readonly onlink: boolean;
+  readonly dead: boolean;
+  readonly linkdown: boolean;
+}
+
+export interface RouteInfo {
+  readonly family: Family;
+  /** `0.0.0.0/0` and `::/0` for the default. */
+  readonly dst: string;
+  readonly type: RouteType;
+  readonly table: number;
+  readonly protocol: number;
+  readonly scope: Scope;
+  readonly tos: number;
+  readonly gateway: string | undefined;
+  /** Output device; undefined for blackhole and the like and for several next hops. */
+  readonly index: number | undefined;
+  readonly prefsrc: string | undefined;
+  readonly metric: number;
+  readonly onlink: boolean;
+  readonly linkdown: boolean;
+  readonly dead: boolean;
+  readonly mtu: number | undefined;
+  /** Several next hops (ECMP); empty when there is one. */
+  readonly nexthops: readonly NextHop[];
+  readonly nhId: number | undefined;
+  /** IPv6 router preference (RFC 4191). */
+  readonly pref: RoutePref | undefined;
+}
+
+export interface RouteSpec {
+  /** CIDR. */
+  readonly dst: string;
+  readonly type?: RouteType;
+  readonly gateway?: string;
+  readonly index?: number;
+  readonly prefsrc?: string;
+  readonly table?: number;
+  /** rtm_protocol; `boot` (3) is what `ip` sets when told nothing. */
+  readonly protocol?: number;
+  readonly scope?: Scope;
+  readonly metric?: number;
+  readonly onlink?: boolean;
+  readonly mtu?: number;
+}
+
+/** struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags. */
+function header(w: Writer, o: { family: number; dstLength?: number; srcLength?: number; table?: number; protocol?: number; scope?: number; type?: number; flags?: number }): void {
+  const at = w.reserve(12);
+  const b = w.buffer;
+  b.writeUInt8(o.family, at);
+  b.writeUInt8(o.dstLength ?? 0, at + 1);
+  b.writeUInt8(o.srcLength ?? 0, at + 2);
+  // Tables above 255 travel in RTA_TABLE.
+  b.writeUInt8(o.table !== undefined && o.table < 256 ? o.table : 0, at + 4);
+  b.writeUInt8(o.protocol ?? 0, at + 5);
+  b.writeUInt8(o.scope ?? 0, at + 6);
+  b.writeUInt8(o.type ?? 0, at + 7);
+  b.writeUInt32LE(o.flags ?? 0, at + 8);
+}
+
+function body(s: RouteSpec, deleting: boolean): (w: Writer) => void {
+  const slash = s.dst.indexOf('/');
+  const dst = s.dst.slice(0, slash);
+  const length = Number(s.dst.slice(slash + 1));
+  const type = s.type ?? 'unicast';
+  // As iproute2 does: no gateway means on-link, local and the like mean this host.
+  const scope = s.scope ?? (type === 'local' ? 'host' : type === 'unicast' && !s.gateway && !deleting ? 'link' : deleting ? 'nowhere' : 'global');
+  const family = familyOf(dst);
+  const sameFamily = s.gateway === undefined || familyOf(s.gateway) === family;
+  return (w) => {
+    header(w, {
+      family: familyNumber(family), dstLength: length, table: s.table ?? TABLE_MAIN,
+      protocol: deleting ? (s.protocol ?? 0) : (s.protocol ?? PROTOCOL.boot),
+      scope: family === 'inet6' ? 0 : SCOPE[scope], type: ROUTE_TYPE.indexOf(type), flags: s.onlink ? RTNH_F_ONLINK : 0,
+    });
+    writeAttributes(w, ROUTE, {
+      dst: length === 0 ? undefined : dst,
+      gateway: sameFamily ? s.gateway : undefined,
+      via: sameFamily ? undefined : s.gateway,
+      oif: s.index, prefsrc: s.prefsrc, priority: s.metric,
+      table: (s.table ?? 0) > 255 ? s.table : undefined,
+      metrics: s.mtu === undefined ? undefined : { mtu: s.mtu },
+    });
+  };
+}
+
+const words = (s: RouteSpec): string =>
+  `route ${s.type && s.type !== 'unicast' ? `${s.type} ` : ''}${s.dst}${s.gateway ? ` via ${s.gateway}` : ''}${s.index ? ` dev #${s.index}` : ''}`;
+
+/** Equivalent: `ip route add|replace|append`. */
+export function addRouteRequest(s: RouteSpec, how: 'add' | 'replace' | 'append' = 'add'): Request {
+  const flags = { add: NLM_F_CREATE | NLM_F_EXCL, replace: NLM_F_CREATE | NLM_F_REPLACE, append: NLM_F_CREATE | NLM_F_APPEND }[how];
+  return { type: RTM_NEWROUTE, flags, doing: `${how} ${words(s)}`, body: body(s, false) };
+}
+
+/** Deletes the route that has everything the spec names. */
+export function deleteRouteRequest(s: RouteSpec): Request {
+  return { type: RTM_DELROUTE, flags: 0, doing: `delete ${words(s)}`, body: body(s, true) };
+}
+
+function decodeRoute(a: Answer): RouteInfo | undefined {
+  if (a.type !== RTM_NEWROUTE || a.end - a.start < 12) return undefined;
+  const b = a.buffer;
+  const number = b.readUInt8(a.start);
+  const flags = b.readUInt32LE(a.start + 8);
+  if ((number !== AF_INET && number !== AF_INET6) || flags & RTM_F_CLONED) return undefined;
+  const v = readAttributes(ROUTE, b, a.start + 12, a.end);
+  const multipath = v.unknown?.find((u) => u.number === RTA_MULTIPATH);
+  return {
+    family: number === AF_INET ? 'inet' : 'inet6',
+    dst: `${v.dst ?? (number === AF_INET ? '0.0.0.0' : '::')}/${b.readUInt8(a.start + 1)}`,
+    type: ROUTE_TYPE[b.readUInt8(a.start + 7)] ?? 'unspec',
+    table: v.table ?? b.readUInt8(a.start + 4),
+    protocol: b.readUInt8(a.start + 5),
+    scope: scopeName(b.readUInt8(a.start + 6)),
+    tos: b.readUInt8(a.start + 3),
+    gateway: v.gateway ?? v.via,
+    index: v.oif,
+    prefsrc: v.prefsrc,
+    metric: v.priority ?? 0,
+    onlink: (flags & RTNH_F_ONLINK) !== 0,
+    linkdown: (flags & RTNH_F_LINKDOWN) !== 0,
+    dead: (flags & RTNH_F_DEAD) !== 0,
+    mtu: v.metrics?.mtu,
+    nexthops: multipath ? decodeNextHops(Buffer.from(multipath.bytes)) : [],
+    nhId: v.nhId,
+    pref: v.pref === undefined ? undefined : PREF[v.pref],
+  };
+}
+
+/** struct rtnexthop: len, flags, hops, ifindex, then attributes. */
+function decodeNextHops(b: Buffer): NextHop[] {
+  const hops: NextHop[] = [];
+  let at = 0;
+  while (at + 8 <= b.length) {
+    const length = b.readUInt16LE(at);
+    if (length < 8 || at + length > b.length) break;
+    const flags = b.readUInt8(at + 2);
+    const v = readAttributes(ROUTE, b, at + 8, at + length);
+    hops.push({
+      gateway: v.gateway ?? v.via, index: b.readInt32LE(at + 4), weight: b.readUInt8(at + 3) + 1,
+      onlink: (flags & RTNH_F_ONLINK) !== 0, dead: (flags & RTNH_F_DEAD) !== 0, linkdown: (flags & RTNH_F_LINKDOWN) !== 0,
+    });
+    at += (length + 3) & ~3;
+  }
+  return hops;
+}
+
+/** All routes of all tables, both families, without cached clones. */
+export function listRoutes(socket: NetlinkSocket): RouteInfo[] {
+  return [AF_INET, AF_INET6].flatMap((family) =>
+    socket.dump({ type: RTM_GETROUTE, flags: 0, doing: 'list routes', body: (w) => header(w, { family }) }, decodeRoute),
+  );
+}
+
+export interface RouteQuery {
+  readonly dst: string;
+  readonly src?: string;
+  /** Index of the device the packet came in by: a lookup for forwarding. */
+  readonly iif?: number;
+  readonly oif?: number;
+  readonly mark?: number;
+}
+
+/**
+ * Asks the kernel which route a packet would take. With `match` the answer is the table's entry
+ * itself, otherwise what would be used (with source address and next hop resolved).
+ * Equivalent: `ip route get [fibmatch] DST from SRC iif DEV`. Undefined: no route.
+ */
+export function lookupRoute(socket: NetlinkSocket, q: RouteQuery, match = false): RouteInfo | undefined {
+  const family = familyNumber(familyOf(q.dst));
+  const length = family === AF_INET ? 32 : 128;
+  try {
+    const answers = socket.request({
+      type: RTM_GETROUTE,
+      flags: 0,
+      doing: `look up the route to ${q.dst}`,
+      body(w) {
+        header(w, { family, dstLength: length, srcLength: q.src ? length : 0, flags: RTM_F_LOOKUP_TABLE | (match ? RTM_F_FIB_MATCH : 0) });
+        writeAttributes(w, ROUTE, { dst: q.dst, src: q.src, iif: q.iif, oif: q.oif, mark: q.mark });
+      },
+    });
+    const answer = answers[0];
+    if (!answer) return undefined;
+    // A looked-up route is marked as cloned; that mark would make the decoder pass it over.
+    answer.buffer.writeUInt32LE(answer.buffer.readUInt32LE(answer.start + 8) & ~RTM_F_CLONED, answer.start + 8);
+    return decodeRoute(answer);
+  } catch (e) {
+    if (isPodwayError(e) && ['ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EINVAL'].includes(e.errno ?? '')) return undefined;
+    throw e;
+  }
+}
+

@@ -1,0 +1,51 @@
+/** The natural key of every object: what makes two of them the same object, as the kernel sees it. */
+import type { Address, FdbEntry, Link, Neighbour, NftRuleset, Route, Rule } from './types.js';
+
+export interface ObjectByKind {
+  link: Link;
+  address: Address;
+  route: Route;
+  rule: Rule;
+  neighbour: Neighbour;
+  fdb: FdbEntry;
+  sysctl: { readonly key: string; readonly value: string };
+  nft: NftTable;
+}
+export type Kind = keyof ObjectByKind;
+
+/** One nftables table with all that is in it. */
+export interface NftTable {
+  readonly family: string;
+  readonly name: string;
+  readonly objects: NftRuleset;
+}
+
+export const BROADCAST_FDB = '00:00:00:00:00:00';
+
+export const keyOf: { readonly [K in Kind]: (o: ObjectByKind[K]) => string } = {
+  link: (o) => o.name,
+  address: (o) => `${o.address}/${o.prefix} dev ${o.dev}`,
+  // The kernel tells routes apart by table, prefix, TOS and metric; IPv6 also by next hop, where several may stand side by side.
+  route: (o) => `${o.dst} table ${o.table} metric ${o.metric}${o.tos ? ` tos ${o.tos}` : ''}`,
+  rule: (o) => `${o.family} ${o.priority} ${o.src ?? 'all'} ${o.dst ?? 'all'} ${o.iif ?? '-'} ${o.oif ?? '-'} ${o.fwmark ?? '-'} ${o.table}`,
+  neighbour: (o) => `${o.proxy ? 'proxy ' : ''}${o.dst} dev ${o.dev}`,
+  // A MAC has one VTEP behind it, except the all-zeros entry, which floods to each of its destinations.
+  fdb: (o) => `${o.lladdr} dev ${o.dev}${o.vlan ? ` vlan ${o.vlan}` : ''}${o.lladdr === BROADCAST_FDB && o.dst ? ` dst ${o.dst}` : ''}${o.self ? '' : ' master'}`,
+  sysctl: (o) => o.key,
+  nft: (o) => `${o.family} ${o.name}`,
+};
+
+/** Groups the flat list that nftables gives into tables, in order of appearance. */
+export function nftTables(ruleset: NftRuleset): NftTable[] {
+  const tables = new Map<string, { family: string; name: string; objects: NftRuleset[number][] }>();
+  for (const object of ruleset) {
+    const [kind, body] = Object.entries(object)[0] ?? [];
+    if (!kind || !body) continue;
+    const family = String(body['family']);
+    const name = String(kind === 'table' ? body['name'] : body['table']);
+    let table = tables.get(`${family} ${name}`);
+    if (!table) tables.set(`${family} ${name}`, (table = { family, name, objects: [] }));
+    table.objects.push(object);
+  }
+  return [...tables.values()];
+}
