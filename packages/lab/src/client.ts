@@ -6,5 +6,6 @@ export { binary, checkLabName, DEFAULT_LAB, LABS_DIR, LabLayout } from './cluste
 export { isRunning, labNames, mustRun, nameFlag, readState, type LabState, type NodeState } from './cluster/state.js';
 export { down, remnants, type Removed } from './cluster/down.js';
 export {
-  execInContainer, execInNamespaces, execInNode, readRecords, type CommandLine, type NamespaceLetter, type PodRecord,
+  execInContainer, execInNamespaces, execInNode, exposedName, readRecords, type CommandLine, type NamespaceLetter, type PodRecord,
 } from './runtime/record.js';
+export { worldSource } from './cluster/world.js';
