@@ -4,3 +4,8 @@ export * from './sockets.js';
 export * from './simulate/index.js';
 export * from './simulate/types.js';
 export { lookupRoute, decisionText, routeText } from './simulate/route.js';
+export * from './observe/index.js';
+export * from './observe/points.js';
+export type { Sighting, OuterHeader } from './observe/sighting.js';
+export { matchProbe, type Captured, type Matched, type PathError, type ProbeFacts } from './observe/match.js';
+export type { Answer } from './observe/probe.js';
