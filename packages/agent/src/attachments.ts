@@ -11,7 +11,7 @@ import {
   CniError, type CniGcRequest, type CniRequest, type CniResult, type CniStatusRequest, requirePod, type Ip,
 } from '@podway/cni';
 import { isPodwayError, messageOf } from '@podway/errors';
-import { Netns, RtNetlink } from '@podway/kernel';
+import { Netns, type RtNetlink } from '@podway/kernel';
 import { ALIAS_PREFIX, describe, diff, observe, type NetnsState } from '@podway/netstate';
 import type { NetworkConfig } from './config.js';
 import type { AgentEvent } from './events.js';

@@ -14,6 +14,7 @@ export type AgentEvent =
   | { readonly type: 'rolled-back'; readonly attachment: string; readonly pod: string; readonly phase: string }
   | { readonly type: 'collected'; readonly attachment: string; readonly pod: string; readonly addresses: readonly string[] }
   | { readonly type: 'orphan'; readonly link: string; readonly alias: string }
+  | { readonly type: 'device-lost'; readonly link: string; readonly why: string }
   | { readonly type: 'damaged-record'; readonly file: string; readonly reason: string }
   | { readonly type: 'api-lost'; readonly error: string }
   | { readonly type: 'failed'; readonly doing: string; readonly error: string }
@@ -37,6 +38,7 @@ export function eventLine(e: AgentEvent): string {
     case 'rolled-back': return `rolled back ${e.attachment} of ${e.pod}, which was ${e.phase} when the agent before this one ended`;
     case 'collected': return `collected ${e.attachment} of ${e.pod}: freed ${e.addresses.join(', ')}`;
     case 'orphan': return `removed ${e.link} (${e.alias}), which belongs to no attachment`;
+    case 'device-lost': return `${e.link}, ${e.why}, is gone: somebody deleted it; the pod has no network until it is made anew`;
     case 'damaged-record': return `damaged record ${e.file}: ${e.reason}`;
     case 'api-lost': return `the API server is out of reach: ${e.error}`;
     case 'failed': return `${e.doing}: ${e.error}`;

@@ -22,5 +22,10 @@ export {
 export type { QdiscInfo } from './netlink/qdisc.js';
 export { NetlinkSocket, type Refusal, type Request } from './netlink/socket.js';
 export * from './nft.js';
+export { Capture, checkFilter, type CaptureOptions, type CaptureStats } from './capture/capture.js';
+export { CaptureSet, type CapturedPacket } from './capture/capture-set.js';
+export type { RawPacket } from './capture/sink.js';
+export { netnsIdOf } from './netlink/nsid.js';
+export { ProbeSocket, type SocketKind, type SocketOptions } from './sock.js';
 export { listenTcp, socketAddress } from './listen.js';
 export * from './versions.js';

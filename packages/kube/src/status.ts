@@ -50,3 +50,10 @@ export function kubeError(status: Partial<Status>, doing: string, object: string
     ...(cause === undefined ? {} : { cause }),
   });
 }
+
+/** True for an error that this contract (client.ts) names. */
+export function isKubeError(e: unknown, code: KubeErrorCode): e is PodwayError {
+  return e instanceof PodwayError && e.code === code;
+}
+
+export const isNotFound = (e: unknown): boolean => isKubeError(e, 'KUBE_NOT_FOUND');

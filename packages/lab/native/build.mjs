@@ -1,8 +1,8 @@
 /**
  * Builds podway-init: one static binary, nothing but libc and the kernel's headers.
  *
- *   node build.mjs OUTPUT       (about half a second; written beside and renamed, so that a
- *                                running lab keeps the program it started with)
+ *   node build.mjs DIR          (DIR/podway-init; about half a second; written beside and renamed,
+ *                                so that a running lab keeps the program it started with)
  */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, renameSync } from 'node:fs';
@@ -13,8 +13,8 @@ const here = dirname(fileURLToPath(import.meta.url));
 
 export const sources = ['podway-init.c', 'container.c', 'podway-init.h'].map((f) => join(here, f));
 
-export function build(output, cc = process.env.CC ?? 'cc') {
-  const target = resolve(output);
+export function build(directory, cc = process.env.CC ?? 'cc') {
+  const target = resolve(directory, 'podway-init');
   mkdirSync(dirname(target), { recursive: true });
   const fresh = `${target}.new-${process.pid}`;
   execFileSync(
@@ -27,11 +27,11 @@ export function build(output, cc = process.env.CC ?? 'cc') {
 }
 
 if (process.argv[1] !== undefined && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {
-  const output = process.argv[2];
-  if (output === undefined) {
-    process.stderr.write('usage: node build.mjs OUTPUT\n');
+  const directory = process.argv[2];
+  if (directory === undefined) {
+    process.stderr.write('usage: node build.mjs DIR\n');
     process.exitCode = 2;
   } else {
-    build(output);
+    build(directory);
   }
 }

@@ -5,13 +5,14 @@
  * compared, which also repairs what somebody else has altered.
  */
 import type { Netns, RtNetlink } from '@podway/kernel';
-import { apply, describe, diff, observe, podwayOwnership, type Applied, type NetnsState } from '@podway/netstate';
+import { apply, describe, diff, observe, podwayOwnership, type Applied, type Link, type NetnsState } from '@podway/netstate';
 import type { AgentEvent } from '../events.js';
 import { isManaged } from './addresses.js';
 
 export class Reconciler {
   /** What was last applied without a failure; undefined when the kernel must be read first. */
   private applied: NetnsState | undefined;
+  private lost = new Set<string>();
 
   constructor(
     private readonly ns: Netns,
@@ -25,14 +26,21 @@ export class Reconciler {
     return this.apply(desired, observe(this.ns));
   }
 
-  /** Applies only what differs from the desired state before; reads the kernel where there is none. */
+  /**
+   * Applies only what differs from the desired state before; reads the kernel where there is none.
+   * Pods' devices come and go by CNI in between: they are left to `full`.
+   */
   incremental(desired: NetnsState): Applied {
-    return this.applied ? this.apply(desired, this.applied) : this.full(desired);
+    return this.applied ? this.apply(withoutPods(desired), withoutPods(this.applied)) : this.full(desired);
   }
 
   private apply(desired: NetnsState, from: NetnsState): Applied {
     const ownership = podwayOwnership((a) => isManaged(this.clusterCidrs, a));
-    const changes = diff(desired, from, ownership);
+    const all = diff(desired, from, ownership);
+    // A pod's device that is gone cannot be put back from this side: its other end, in the pod, went with it.
+    const lost = all.filter((c) => c.kind === 'link' && c.op !== 'delete' && c.op !== 'change' && c.desired?.kind === 'veth');
+    const changes = all.filter((c) => !lost.includes(c));
+    this.tellLost(lost.map((c) => ({ link: c.key, why: (c.desired as Link).why ?? '' })));
     const result = apply(this.ns, changes, { netlink: this.netlink });
     for (const c of result.done) this.emit({ type: 'changed', change: describe(c) });
     for (const f of result.failed) {
@@ -41,4 +49,12 @@ export class Reconciler {
     this.applied = result.failed.length ? undefined : desired;
     return result;
   }
+
+  /** Each once, until it is mended (the pod is made anew). */
+  private tellLost(lost: readonly { link: string; why: string }[]): void {
+    for (const l of lost) if (!this.lost.has(l.link)) this.emit({ type: 'device-lost', ...l });
+    this.lost = new Set(lost.map((l) => l.link));
+  }
 }
+
+const withoutPods = (s: NetnsState): NetnsState => ({ ...s, links: s.links.filter((l) => l.kind !== 'veth') });

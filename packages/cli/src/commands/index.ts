@@ -4,13 +4,33 @@ import { command as complete } from './complete.js';
 import { command as completion } from './completion.js';
 import { command as help } from './help.js';
 import { command as inspectNetns } from './inspect-netns.js';
+import { command as agent } from './agent.js';
+import { command as deleteCommand } from './delete.js';
+import { command as down } from './down.js';
+import { command as exec } from './exec.js';
+import { command as get } from './get.js';
+import { command as labProcess } from './lab-process.js';
+import { command as logs } from './logs.js';
+import { command as nodeExec } from './node-exec.js';
+import { command as run } from './run.js';
+import { command as status } from './status.js';
+import { command as up } from './up.js';
 import { command as netnsList } from './netns-list.js';
+import { command as inspectNode } from './inspect-node.js';
+import { command as inspectPod } from './inspect-pod.js';
+import { command as nsenter } from './nsenter.js';
+import { command as netnsExpose } from './netns-expose.js';
+import { command as capture } from './capture.js';
 import { command as version } from './version.js';
 
-export const commands: readonly CommandModule[] = [netnsList, inspectNetns, version, completion, help, complete];
+export const commands: readonly CommandModule[] = [
+  up, down, status, get, run, deleteCommand, exec, logs, nodeExec,
+  capture, nsenter, inspectNode, inspectPod, inspectNetns, netnsList, netnsExpose, version, completion, help, agent, complete, labProcess,
+];
 
 /** What verbs of several words have in common. */
 export const groups: Readonly<Record<string, string>> = {
+  node: 'Nodes of a lab',
   netns: 'Network namespaces of this machine',
   inspect: 'Look at one thing in full',
 };

@@ -124,6 +124,18 @@ export class RemoteClient implements ObjectClient {
     return runWatch(source, handlers, this.options.clock);
   }
 
+  /**
+   * A GET whose answer is not an object: a table (`accept`), a log. The caller reads the stream.
+   * @param idleMs an answer that says nothing for so long has failed.
+   */
+  open(
+    path: string,
+    request: { readonly query?: Query; readonly accept?: string; readonly signal?: AbortSignal; readonly idleMs?: number } = {},
+  ): Promise<http.IncomingMessage> {
+    const { idleMs, ...rest } = request;
+    return this.send('GET', path, { ...rest, timeout: idleMs ?? REQUEST_TIMEOUT }, path);
+  }
+
   private manager(): Query {
     return { fieldManager: this.options.fieldManager };
   }
@@ -175,7 +187,7 @@ export class RemoteClient implements ObjectClient {
   private async send(
     method: string,
     path: string,
-    request: { query?: Query; body?: unknown; type?: string; signal?: AbortSignal; timeout: number },
+    request: { query?: Query; body?: unknown; type?: string; accept?: string; signal?: AbortSignal; timeout: number },
     object: string,
   ): Promise<http.IncomingMessage> {
     const url = new URL(this.connection.server + path);
@@ -192,7 +204,7 @@ export class RemoteClient implements ObjectClient {
           ...(request.signal === undefined ? {} : { signal: request.signal }),
           headers: {
             ...headers,
-            accept: 'application/json',
+            accept: request.accept ?? 'application/json',
             'user-agent': this.options.userAgent ?? 'podway',
             ...(body === undefined ? {} : { 'content-type': request.type ?? 'application/json', 'content-length': body.length }),
           },

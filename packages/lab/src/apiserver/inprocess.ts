@@ -137,7 +137,7 @@ export class InProcessClient implements ObjectClient {
   }
 }
 
-function translate(e: unknown, verb: string, kind: ObjectKind<KubeObject>, name: string | undefined, namespace: string | undefined): PodwayError {
+export function translate(e: unknown, verb: string, kind: ObjectKind<KubeObject>, name: string | undefined, namespace: string | undefined): PodwayError {
   const object = describeObject(kind, name, namespace);
   if (e instanceof ApiError) return kubeError(e.status(), `cannot ${verb} ${object}`, object);
   if (isPodwayError(e)) return e;

@@ -246,8 +246,9 @@ export class Operations {
     for (const field of ['selfLink', 'deletionTimestamp', 'deletionGracePeriodSeconds', 'generation', 'managedFields'] as const) Reflect.deleteProperty(metadata, field);
     object.metadata = { ...metadata, uid: randomUUID(), creationTimestamp: timestamp(this.now()), ...(spec.generation ? { generation: 1 } : {}) };
     if (spec.subresources.includes('status')) Reflect.deleteProperty(object, 'status');
-    spec.prepareCreate?.(object);
+    // What the client sent is its own; what is filled in below belongs to nobody.
     const fields = managed(object);
+    spec.prepareCreate?.(object);
     spec.defaults?.(object);
     const errors = [...metadataErrors(spec, object.metadata), ...(spec.validate?.(object) ?? [])];
     if (errors.length > 0) throw invalidObject(spec.kind, metadata.name ?? '', errors);

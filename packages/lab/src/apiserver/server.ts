@@ -10,7 +10,7 @@
  * Cost: all objects are in memory (about 10 kB each with their text); a watch costs one function
  * call per change of its kind.
  */
-import http from 'node:http';
+import type http from 'node:http';
 import https from 'node:https';
 import type { AddressInfo, Server as NetServer } from 'node:net';
 import { PodwayError, messageOf } from '@podway/errors';
@@ -135,6 +135,11 @@ export class ApiServer {
     await writePrivate(file, (await this.certificates()).caKey);
   }
 
+  /** Cuts every open connection, as a failing network would; the listeners stay. */
+  disconnect(): void {
+    for (const s of this.servers) (s as https.Server).closeAllConnections();
+  }
+
   /** Ends all connections and listeners, then the store. */
   async close(): Promise<void> {
     await Promise.all(
@@ -160,7 +165,8 @@ export class ApiServer {
       const request = { method: message.method ?? 'GET', url: message.url ?? '/', headers };
       this.auth.check(request);
       const body = await readBody(message);
-      answer = await this.handle({ ...request, ...(body === '' ? {} : { body }) });
+      const binary = (headers['content-type'] ?? '').includes('protobuf');
+      answer = await this.handle({ ...request, ...(body.length === 0 ? {} : { body: binary ? body : body.toString('utf8') }) });
     } catch (e) {
       answer = refusal(e);
     }
@@ -185,7 +191,7 @@ export class ApiServer {
   }
 }
 
-async function readBody(message: http.IncomingMessage): Promise<string> {
+async function readBody(message: http.IncomingMessage): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of message as AsyncIterable<Buffer>) {
@@ -193,5 +199,5 @@ async function readBody(message: http.IncomingMessage): Promise<string> {
     if (size > LARGEST_BODY) throw new ApiError(413, 'RequestEntityTooLarge', `Request entity too large: limit is ${String(LARGEST_BODY)}`);
     chunks.push(chunk);
   }
-  return Buffer.concat(chunks).toString('utf8');
+  return Buffer.concat(chunks);
 }

@@ -3,7 +3,7 @@
  * agent). Made to be started quickly: namespaces and holders while the certificate is made, agents
  * while the nodes register; nothing waits that does not have to.
  */
-import { chmodSync, mkdirSync, readFileSync } from 'node:fs';
+import { chmodSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { PodwayError, messageOf } from '@podway/errors';
 import { listenTcp, Netns } from '@podway/kernel';
@@ -11,7 +11,7 @@ import { Nodes, Pods, type Node, type ObjectClient, type Pod } from '@podway/kub
 import { ApiServer, openLmdbStore } from '../apiserver/index.js';
 import { startControllers } from '../controllers/index.js';
 import { ImageStore } from '../images/index.js';
-import { CniNetwork, execInNamespaces, NodeRuntime, startHold, type Resident } from '../runtime/index.js';
+import { CniNetwork, execInContainer, NodeRuntime, startHold, type Resident } from '../runtime/index.js';
 import { AgentProcess, IN_NODE, prepareNode } from './agents.js';
 import { netConf, type LabConfig, type LabNode } from './config.js';
 import type { LabEvent, PairReport } from './events.js';
@@ -136,8 +136,8 @@ export class Lab {
         spec: n.podCIDR === undefined ? {} : { podCIDR: n.podCIDR, podCIDRs: [n.podCIDR] },
       });
     }
-    const controllers = startControllers(this.client, { clusterCIDRs: [config.network.clusterCIDR], nodeMask: config.network.nodeMask });
-    this.closers.push(() => controllers.close());
+    const controllers = startControllers(this.server, { clusterRanges: [{ cidr: config.network.clusterCIDR, nodePrefix: config.network.nodeMask }] });
+    this.closers.push(...controllers.map((c) => () => c.stop()));
   }
 
   private async nodesReady(): Promise<void> {
@@ -165,7 +165,6 @@ export class Lab {
     }
     this.server.attachRuntime(podLogs((pod) => this.parts.find((p) => p.node.name === pod.spec?.nodeName)?.runtime));
     await Promise.all(this.parts.map((p) => p.runtime!.start()));
-    await this.createPods();
     await this.until(Nodes, config.nodes.length, 'nodes', (n: Node) => n.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True') ?? false,
       (n) => n.status?.conditions?.find((c) => c.type === 'Ready')?.message ?? 'it has not reported yet');
   }
@@ -189,6 +188,8 @@ export class Lab {
   private async podsReady(): Promise<Pod[]> {
     const wanted = this.o.config.pods.length;
     if (wanted === 0) return [];
+    // Not before: a pod on a node without a network would fail, wait, and be tried again.
+    await this.createPods();
     return this.until(Pods, wanted, 'pods', (p: Pod) => p.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True') ?? false,
       (p) => p.status?.containerStatuses?.map((c) => c.state?.waiting?.message ?? c.state?.waiting?.reason).find(Boolean) ?? p.status?.phase ?? 'Pending');
   }
@@ -228,10 +229,9 @@ export class Lab {
     const records = this.parts.flatMap((p) => p.runtime!.records());
     const asked = pods.filter((p) => p.spec?.containers[0]?.image === 'podway/web' && !p.spec.hostNetwork).flatMap((p): PairPod[] => {
       const record = records.find((r) => r.uid === p.metadata?.uid);
-      return record && p.status?.podIP ? [{ name: p.metadata?.name ?? '', address: p.status.podIP, pid: record.sandbox.pid }] : [];
+      return record && p.status?.podIP ? [{ name: p.metadata?.name ?? '', address: p.status.podIP, run: (command) => execInContainer(init, record, command) }] : [];
     });
-    return checkPairs(asked, (pid, command) => execInNamespaces(init, pid, ['n'], command), (done, of) =>
-      this.o.emit({ type: 'progress', doing: 'pairs', done, of }));
+    return checkPairs(asked, (done, of) => this.o.emit({ type: 'progress', doing: 'pairs', done, of }));
   }
 
   private save(phase: LabState['phase']): void {
@@ -255,13 +255,4 @@ export function thisProgram(): string[] {
   const main = process.argv[1];
   if (main === undefined) throw new PodwayError('LAB_PROGRAM', 'it cannot be told how this program was started');
   return [process.execPath, main];
-}
-
-/** The text of a file, or undefined when there is none. */
-export function textOf(path: string): string | undefined {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return undefined;
-  }
 }

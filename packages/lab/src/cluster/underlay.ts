@@ -13,6 +13,7 @@ import type { LabLayout } from './layout.js';
 
 const SWITCH = 'br0';
 const OUTSIDE_NET = { router: '203.0.113.1', outside: '203.0.113.10', prefix: 24 } as const;
+export const OUTSIDE_ADDRESS = OUTSIDE_NET.outside;
 /** The stand-in for the internet's best-known address. */
 export const INTERNET_ADDRESS = '8.8.8.8';
 const alias = (layout: LabLayout, what: string) => `podway: lab ${layout.name} ${what}`;

@@ -7,7 +7,8 @@ export interface ApiRequest {
   readonly url: string;
   /** Lower-case names. */
   readonly headers: Readonly<Record<string, string | undefined>>;
-  readonly body?: string;
+  /** Bytes for protobuf, text otherwise. */
+  readonly body?: string | Uint8Array;
 }
 
 export interface ApiResponse {

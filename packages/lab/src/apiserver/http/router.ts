@@ -12,6 +12,7 @@ import type { PodSubresources } from '../podsubresources.js';
 import { aggregated, aggregatedVersion, apiGroup, apiGroups, apiVersions, resourceList, versionInfo } from './discovery.js';
 import type { OpenApi } from './openapi.js';
 import { logResponse } from './podlog.js';
+import { DELETE_OPTIONS, decodeProtobuf, type Message } from './protobuf.js';
 import { chooseForm, renderList, renderObject, type Form, type IncludeObject } from './render.js';
 import { watchResponse } from './watchstream.js';
 
@@ -67,6 +68,9 @@ async function dispatch(services: Services, request: ApiRequest): Promise<ApiRes
   }
   const address = locate(services.operations, parts);
   if (address === undefined) throw noSuchPath();
+  if (address.spec.readOnly !== undefined && !['GET', 'HEAD'].includes(request.method)) {
+    throw new ApiError(405, 'MethodNotAllowed', `${address.spec.kind.plural} cannot be changed: ${address.spec.readOnly}`, { kind: address.spec.kind.plural });
+  }
   const form = chooseForm(accept);
   if (form === undefined && address.subresource !== 'log') {
     throw new ApiError(406, 'NotAcceptable', 'only the following media types are accepted: application/json');
@@ -162,7 +166,7 @@ async function resource({ operations }: Services, address: Address, asked: Asked
         return jsonResponse(200, renderList(spec, result, asked.form, asked.include, operations.now()));
       }
       case 'POST':
-        return written(operations, spec, asked, operations.create(spec, namespace, await body(request), writeOptions(asked)));
+        return written(operations, spec, asked, operations.create(spec, namespace, await body(request, spec), writeOptions(asked)));
       case 'DELETE': {
         const result = operations.deleteCollection(spec, selection, deleteOptions(query, await optionalBody(request)));
         return jsonResponse(200, renderList(spec, result, asked.form, asked.include, operations.now()));
@@ -177,7 +181,7 @@ async function resource({ operations }: Services, address: Address, asked: Asked
     case 'HEAD':
       return jsonResponse(200, renderObject(spec, operations.get(spec, target), asked.form, asked.include, operations.now()));
     case 'PUT':
-      return written(operations, spec, asked, operations.update(spec, target, await body(request), writeOptions(asked)));
+      return written(operations, spec, asked, operations.update(spec, target, await body(request, spec), writeOptions(asked)));
     case 'PATCH':
       return patch(operations, address, asked, undefined);
     case 'DELETE': {
@@ -205,16 +209,16 @@ async function subresource(services: Services, address: Address, asked: Asked): 
   switch (sub) {
     case 'status':
       if (request.method === 'GET') return jsonResponse(200, renderObject(spec, operations.get(spec, target), asked.form, asked.include, operations.now()));
-      if (request.method === 'PUT') return written(operations, spec, asked, operations.update(spec, target, await body(request), { ...writeOptions(asked), subresource: 'status' }));
+      if (request.method === 'PUT') return written(operations, spec, asked, operations.update(spec, target, await body(request, spec), { ...writeOptions(asked), subresource: 'status' }));
       if (request.method === 'PATCH') return patch(operations, address, asked, 'status');
       throw methodNotAllowed();
     case 'binding':
       if (request.method !== 'POST') throw methodNotAllowed();
-      operations.bind(spec, target, await body(request), writeOptions(asked));
+      operations.bind(spec, target, await body(request, spec), writeOptions(asked));
       return jsonResponse(201, { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success', code: 201 });
     case 'finalize':
       if (request.method !== 'PUT') throw methodNotAllowed();
-      return written(operations, spec, asked, operations.finalize(spec, target, await body(request)));
+      return written(operations, spec, asked, operations.finalize(spec, target, await body(request, spec)));
     case 'log': {
       if (request.method !== 'GET') throw methodNotAllowed();
       const pod = operations.get(spec, target);
@@ -235,7 +239,7 @@ async function patch(operations: Operations, { spec, namespace, name = '' }: Add
     throw unsupportedMediaType(`the body of the request was in an unknown format - accepted media types include: ${Object.keys(PATCHES).join(', ')}`);
   }
   const options = writeOptions(asked);
-  const result = operations.patch(spec, { namespace, name }, await body(asked.request), {
+  const result = operations.patch(spec, { namespace, name }, await body(asked.request, spec), {
     ...options,
     type,
     force: truth(asked.query, 'force'),
@@ -288,16 +292,21 @@ function deleteOptions(query: URLSearchParams, given: unknown): DeleteRequestOpt
 }
 
 async function optionalBody(request: ApiRequest): Promise<unknown> {
-  return request.body === undefined || request.body.trim() === '' ? undefined : body(request);
+  return request.body === undefined || request.body.length === 0 ? undefined : body(request);
 }
 
 /** JSON, or YAML where that is what the client says it sends. */
-async function body(request: ApiRequest): Promise<unknown> {
+async function body(request: ApiRequest, spec?: KindSpec): Promise<unknown> {
   const type = (request.headers['content-type'] ?? 'application/json').split(';')[0]?.trim() ?? '';
+  if (typeof request.body === 'object') {
+    const tables: Partial<Record<string, Message>> = { DeleteOptions: DELETE_OPTIONS, ...(spec?.protobuf === undefined ? {} : { [spec.kind.kind]: spec.protobuf }) };
+    const object = decodeProtobuf(request.body, (kind) => tables[kind]);
+    if (object !== undefined) return object;
+  }
   if (type.includes('protobuf') || type.includes('cbor')) {
     throw unsupportedMediaType(`the body of the request was in an unknown format - accepted media types include: application/json, application/yaml`);
   }
-  const text = request.body ?? '';
+  const text = typeof request.body === 'string' ? request.body : '';
   try {
     return JSON.parse(text);
   } catch (e) {

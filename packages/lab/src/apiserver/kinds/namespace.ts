@@ -1,5 +1,6 @@
 /** Namespaces: a name label, a phase, and the finalizer `kubernetes` that keeps them until empty. */
 import { Namespaces, type Namespace } from '@podway/kube';
+import { OBJECT_META } from '../http/protobuf.js';
 import { since } from '../duration.js';
 import { AGE_COLUMN, NAME_COLUMN, column, type KindSpec } from './spec.js';
 
@@ -10,6 +11,11 @@ export const namespaceKind: KindSpec = {
   nameRule: 'label',
   subresources: ['status', 'finalize'],
   generation: false,
+  protobuf: {
+    1: ['metadata', { message: OBJECT_META }],
+    2: ['spec', { message: { 1: ['finalizers', 'string', 'repeated'] } }],
+    3: ['status', { message: { 1: ['phase', 'string'] } }],
+  },
   columns: [NAME_COLUMN, column('Status', 0, 'string', 'The status of the namespace'), AGE_COLUMN],
   cells: (object, now) => [object.metadata.name, (object as Namespace).status?.phase ?? '', since(object.metadata.creationTimestamp, now)],
   prepareCreate(object) {

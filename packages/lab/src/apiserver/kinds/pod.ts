@@ -53,6 +53,10 @@ export const podKind: KindSpec = {
     spec.preemptionPolicy ??= 'PreemptLowerPriority';
     object.status = { phase: 'Pending', qosClass: qosClass({ ...spec, containers: spec.containers ?? [] }) };
   },
+  // The admission plug-in runs on every write, so that a manifest without them replaces one with.
+  prepareUpdate(object) {
+    defaultTolerations(podSpecOf(object));
+  },
   defaults: (object) => {
     object.spec ??= {};
     defaultPodSpec(podSpecOf(object));

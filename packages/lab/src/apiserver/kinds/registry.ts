@@ -4,9 +4,10 @@ import { eventKind } from './event.js';
 import { namespaceKind } from './namespace.js';
 import { nodeKind } from './node.js';
 import { podKind } from './pod.js';
+import { serviceKind } from './service.js';
 import type { KindSpec } from './spec.js';
 
-export const BUILT_IN: readonly KindSpec[] = [namespaceKind, nodeKind, podKind, eventKind];
+export const BUILT_IN: readonly KindSpec[] = [namespaceKind, nodeKind, podKind, eventKind, serviceKind];
 
 /** How a kind is called in the store and in look-ups: `/pods`, `apps/deployments`. */
 export const kindKey = (kind: ObjectKind<KubeObject>): string => `${kind.group}/${kind.plural}`;

@@ -4,6 +4,7 @@
  */
 import type { KubeObject, NameRule, ObjectKind } from '@podway/kube';
 import type { FieldError } from '../errors.js';
+import type { Message } from '../http/protobuf.js';
 import type { ApiObject } from '../object.js';
 
 export interface Column {
@@ -32,6 +33,10 @@ export interface KindSpec {
   readonly subresources: readonly ('status' | 'binding' | 'finalize' | 'log' | 'exec' | 'attach' | 'portforward')[];
   /** Kinds that count spec changes in metadata.generation. */
   readonly generation: boolean;
+  /** Set: objects can be read only, and this says why. */
+  readonly readOnly?: string;
+  /** For kinds that kubectl sends as protobuf. */
+  readonly protobuf?: Message;
   readonly columns: readonly Column[];
   /** Cells in the order of `columns`; `now` in ms. */
   cells(object: ApiObject, now: number): Cell[];

@@ -1,0 +1,79 @@
+/** Objects of the lab's API, as kubectl prints them: the server makes the table. */
+import type { KubeObject, ObjectKind } from '@podway/kube';
+import { defineCommand, flag, optional, required, text } from '../command.js';
+import { kindOf } from '../kinds.js';
+import { labOption, namespaceOption, openLab, type OpenLab } from '../lab.js';
+
+const TABLE = 'application/json;as=Table;v=v1;g=meta.k8s.io';
+
+interface ServerTable {
+  readonly columnDefinitions: readonly { readonly name: string; readonly priority?: number }[];
+  readonly rows: readonly { readonly cells: readonly (string | number | null)[]; readonly object?: KubeObject }[];
+}
+
+interface Answer {
+  readonly kind: ObjectKind<KubeObject>;
+  readonly table: ServerTable;
+  readonly objects: readonly KubeObject[];
+  readonly single: boolean;
+  readonly allNamespaces: boolean;
+}
+
+async function read(lab: OpenLab, path: string, accept: string, query: Record<string, string | undefined>): Promise<unknown> {
+  let body = '';
+  for await (const chunk of (await lab.client.open(path, { accept, query })).setEncoding('utf8') as AsyncIterable<string>) body += chunk;
+  return JSON.parse(body) as unknown;
+}
+
+export const command = defineCommand({
+  name: 'get',
+  summary: 'List pods, nodes, namespaces or events of a lab',
+  arguments: { kind: required('pods, nodes, namespaces or events'), name: optional('one of them', 'pods') },
+  options: {
+    ...labOption, ...namespaceOption,
+    allNamespaces: flag('of all namespaces', { short: '-A' }),
+    selector: text('LABELS', 'only those with these labels (app=web)', { short: '-l' }),
+  },
+  examples: [
+    ['podway get pods -o wide', 'with addresses and nodes'],
+    ['podway get nodes', 'the nodes'],
+    ['podway get pod web-a -o yaml', 'one pod in full'],
+  ],
+  needsRoot: true,
+  view: {
+    table(a: Answer, wide) {
+      const shown = a.table.columnDefinitions.map((c, i) => ({ ...c, i })).filter((c) => wide || !c.priority);
+      const namespaced = a.allNamespaces && a.kind.namespaced;
+      return {
+        columns: [...(namespaced ? ['NAMESPACE'] : []), ...shown.map((c) => c.name.toUpperCase())],
+        rows: a.table.rows.map((r) => [
+          ...(namespaced ? [r.object?.metadata?.namespace ?? ''] : []),
+          ...shown.map((c) => String(r.cells[c.i] ?? '<none>')),
+        ]),
+        empty: `No ${a.kind.plural} found${a.kind.namespaced && !a.allNamespaces ? ' in this namespace' : ''}.`,
+      };
+    },
+    names: (a) => a.objects.map((o) => `${a.kind.singular}/${o.metadata?.name ?? ''}`),
+    json: (a) => (a.single ? a.objects[0] : { apiVersion: 'v1', kind: 'List', items: a.objects }),
+  },
+  async run({ args, options, format }) {
+    const kind = await kindOf(args.kind);
+    const lab = await openLab(options.lab);
+    try {
+      const { resourcePath } = await import('@podway/kube');
+      const single = args.name !== undefined;
+      const path = resourcePath(kind, { ...(options.allNamespaces ? {} : { namespace: options.namespace }), ...(single ? { name: args.name } : {}) });
+      const query = { labelSelector: options.selector };
+      const asked = format === undefined || format === 'table' || format === 'wide';
+      if (asked) {
+        const table = (await read(lab, path, TABLE, { ...query, includeObject: 'Metadata' })) as ServerTable;
+        return { kind, table, objects: [], single, allNamespaces: options.allNamespaces };
+      }
+      const found = (await read(lab, path, 'application/json', query)) as KubeObject & { items?: KubeObject[] };
+      const objects = single ? [found] : (found.items ?? []);
+      return { kind, table: { columnDefinitions: [], rows: [] }, objects, single, allNamespaces: options.allNamespaces };
+    } finally {
+      lab.client.close();
+    }
+  },
+});

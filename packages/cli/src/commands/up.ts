@@ -1,0 +1,149 @@
+/** Starts a lab and says what it looks like. */
+import type { LabEvent, LabMap, PairReport } from '@podway/lab';
+import { defineCommand, flag, integer, text } from '../command.js';
+import { usageError } from '../errors.js';
+import { labOption, openLab } from '../lab.js';
+import { formatDuration, type Progress } from '../progress.js';
+
+interface UpResult {
+  readonly outcome: 'started' | 'running';
+  readonly lab: string;
+  readonly server: string | undefined;
+  readonly kubeconfig: string;
+  readonly ms: number | undefined;
+  readonly phases: readonly { readonly name: string; readonly ms: number }[];
+  readonly pairs: PairReport | undefined;
+  readonly map: LabMap;
+  /** The map as text, made where the lab package is loaded anyway. */
+  readonly drawing: string;
+}
+
+/** Turns the lab's events into phases that the progress display knows. */
+function follow(progress: Progress): { onEvent(e: LabEvent): void; phases: { name: string; ms: number }[]; end(failed: boolean): void; pairs: () => PairReport | undefined; ms: () => number | undefined } {
+  const order = ['underlay and nodes', 'API server', 'agents and kubelets', 'pods', 'pod pairs'];
+  const phases: { name: string; ms: number }[] = [];
+  let status: (t: string) => void = () => undefined;
+  let done: ((detail?: string) => void) | undefined;
+  let fail: (() => void) | undefined;
+  let pairs: PairReport | undefined;
+  let ms: number | undefined;
+  const begin = (): void => {
+    const name = order[phases.length];
+    if (name === undefined) return;
+    void progress.phase(name, (say) => {
+      status = say;
+      return new Promise<string | undefined>((resolve, reject) => {
+        done = resolve;
+        fail = () => reject(new Error(name));
+      });
+    }).catch(() => undefined);
+  };
+  begin();
+  return {
+    phases, pairs: () => pairs, ms: () => ms,
+    end: (failed) => (failed ? fail?.() : done?.()),
+    onEvent(e) {
+      if (e.type === 'phase') {
+        phases.push({ name: e.name, ms: e.ms });
+        done?.(e.detail);
+        done = fail = undefined;
+        begin();
+      } else if (e.type === 'progress') status(`${e.done} of ${e.of} ${e.doing}`);
+      else if (e.type === 'warning') progress.note(e.message);
+      else if (e.type === 'agent-ended') progress.note(`agent of ${e.node} ${e.how}; starting it again`);
+      else if (e.type === 'ready') {
+        pairs = e.pairs;
+        ms = e.ms;
+      }
+    },
+  };
+}
+
+function view(r: UpResult): string {
+  const flag = r.lab === 'default' ? '' : ` --lab ${r.lab}`;
+  const [first] = r.map.nodes.flatMap((n) => n.pods);
+  const last = r.map.nodes.flatMap((n) => n.pods).at(-1);
+  const next: [string, string][] = [
+    ...(first && last && first !== last ? [
+      [`podway trace${flag} ${first.name} ${last.name}`, 'every hop of a packet, predicted and captured'],
+      [`podway exec${flag} ${first.name} -- wget -qO- ${last.address}`, 'ask one pod from another'],
+    ] as [string, string][] : []),
+    [`podway get${flag} pods -o wide`, 'pods, their addresses and nodes'],
+    [`podway node exec${flag} ${r.map.nodes[0]?.name ?? 'm1'} -- ip route`, 'look around on a node'],
+    [`export KUBECONFIG=${r.kubeconfig}`, 'then kubectl works as well'],
+    [`podway down${flag}`, 'take everything away'],
+  ];
+  const width = Math.max(...next.map(([c]) => c.length));
+  const title = r.outcome === 'running'
+    ? `Lab ${r.lab} is already running; nothing was changed.`
+    : `Lab ${r.lab} is up${r.ms === undefined ? '' : ` after ${formatDuration(r.ms)}`}: ${r.map.nodes.length} nodes, backend ${r.map.backend}, pods in ${r.map.clusterCIDR}.`;
+  const pairs = r.pairs && r.pairs.total > 0
+    ? r.pairs.failures.length === 0
+      ? [`  All ${r.pairs.total} pod pairs reach each other, each seen with its own address.`]
+      : [`  ${r.pairs.failures.length} of ${r.pairs.total} pod pairs do NOT reach each other:`, ...r.pairs.failures.map((f) => `    ${f.from} → ${f.to}: ${f.problem}`)]
+    : [];
+  return [title, '', r.drawing, ...pairs, '', 'Try next:', ...next.map(([c, what]) => `  ${c.padEnd(width)}   ${what}`)].join('\n');
+}
+
+export const command = defineCommand({
+  name: 'up',
+  summary: 'Start a lab: a cluster of several nodes on this machine',
+  details: 'Without a file: three nodes m1, m2, m3 and four sample pods that answer HTTP.\nOn a lab that runs it says so and changes nothing.',
+  arguments: {},
+  options: {
+    ...labOption,
+    file: text('FILE', 'a lab file (YAML)', { short: '-f', complete: 'files' }),
+    nodes: integer('N', 'how many nodes, when there is no file', { min: 1, max: 100 }),
+    retain: flag('leave what was built when the start fails'),
+  },
+  examples: [
+    ['podway up', 'three nodes, four sample pods'],
+    ['podway up --nodes 5', 'five nodes'],
+    ['podway up -f examples/two-nodes.yaml', 'a lab of your own'],
+    ['podway up --lab other', 'a second one beside it'],
+  ],
+  needsRoot: true,
+  view: { text: view, json: ({ drawing: _, ...rest }: UpResult) => rest },
+  async run({ options, progress, signal, setExitCode }) {
+    if (options.file !== undefined && options.nodes !== undefined) throw usageError('--nodes and --file exclude each other', 'The file says how many nodes there are.');
+    const lab = await import('@podway/lab');
+    const config = options.file === undefined
+      ? lab.defaultLab(options.lab, options.nodes ?? 3)
+      : named(lab.parseLabFile(await read(options.file), options.file), options.lab);
+    const following = follow(progress);
+    let launched;
+    try {
+      launched = await lab.launch({ config, program: lab.thisProgram(), onEvent: following.onEvent, signal, retain: options.retain });
+    } catch (e) {
+      following.end(true);
+      throw e;
+    }
+    const { state } = launched;
+    const { client, layout } = await openLab(state.name);
+    try {
+      const { Nodes, Pods } = await import('@podway/kube');
+      const map = lab.labMap(state.config, await client.list(Nodes), await client.list(Pods));
+      if (launched.outcome === 'started' && launched.cleanedUp) progress.note('what an earlier lab of that name had left was taken away first');
+      const pairs = following.pairs();
+      if (pairs && pairs.failures.length) setExitCode(1);
+      return {
+        outcome: launched.outcome, lab: state.name, server: state.server, kubeconfig: layout.kubeconfig, ms: following.ms(),
+        phases: following.phases, pairs, map, drawing: lab.mapText(map),
+      };
+    } finally {
+      client.close();
+    }
+  },
+});
+
+/** A name on the command line wins over the file's. */
+const named = <C extends { name: string }>(config: C, name: string): C => (name === 'default' ? config : { ...config, name });
+
+async function read(file: string): Promise<string> {
+  const { readFile } = await import('node:fs/promises');
+  try {
+    return await readFile(file, 'utf8');
+  } catch (e) {
+    throw usageError(`cannot read ${file}: ${(e as Error).message}`);
+  }
+}

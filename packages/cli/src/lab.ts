@@ -1,0 +1,36 @@
+/** How a verb reaches a running lab: its state, its folder, and a client for its API. */
+import type { RemoteClient } from '@podway/kube';
+import type { LabLayout, LabState, PodRecord } from '@podway/lab/client';
+import { PodwayError } from '@podway/errors';
+import { text } from './command.js';
+
+export const labOption = { lab: text('NAME', 'the lab', { default: 'default', complete: 'labs' }) } as const;
+export const namespaceOption = { namespace: text('NAME', 'namespace of the pod', { short: '-n', default: 'default' }) } as const;
+
+export interface OpenLab {
+  readonly state: LabState;
+  readonly layout: LabLayout;
+  readonly client: RemoteClient;
+  readonly init: string;
+}
+
+/** @throws LAB_NOT_RUNNING, LAB_BROKEN */
+export async function openLab(name: string): Promise<OpenLab> {
+  const [{ mustRun, LabLayout, binary }, { RemoteClient }] = await Promise.all([import('@podway/lab/client'), import('@podway/kube')]);
+  const state = mustRun(name);
+  const layout = new LabLayout(name);
+  return { state, layout, client: await RemoteClient.load({ kubeconfig: layout.kubeconfig }), init: binary('podway-init') };
+}
+
+/** @throws POD_NOT_FOUND, POD_NOT_RUNNING: with what there is. */
+export async function podRecord(name: string, namespace: string, pod: string): Promise<PodRecord> {
+  const { readRecords, LabLayout, mustRun } = await import('@podway/lab/client');
+  mustRun(name);
+  const records = await readRecords(new LabLayout(name).pods);
+  const found = records.find((r) => r.namespace === namespace && r.name === pod);
+  if (found) return found;
+  const there = records.filter((r) => r.namespace === namespace).map((r) => r.name).sort();
+  throw new PodwayError('POD_NOT_FOUND', `no pod ${pod} runs in namespace ${namespace}`, {
+    object: `pod ${namespace}/${pod}`, hint: there.length ? `Running: ${there.join(', ')}` : 'See: podway get pods -A',
+  });
+}
