@@ -11,7 +11,7 @@ import type { OuterHeader, Sighting } from '../observe/sighting.js';
 import { ownersOf, WorldIndex, type World } from '../world.js';
 
 /** The outer header as predicted: the source port is a hash, and so unknown. */
-export type PredictedOuter = Pick<OuterHeader, 'src' | 'dst' | 'dstPort' | 'vni' | 'ttl' | 'dontFragment' | 'ipLength'>;
+export type PredictedOuter = Pick<OuterHeader, 'src' | 'dst' | 'dstPort' | 'vni' | 'ttl' | 'dontFragment' | 'ipLength' | 'ethernet'>;
 
 /** The packet as it should pass a device. */
 export interface PredictedPacket {
@@ -65,6 +65,8 @@ export interface Report {
   readonly from: End;
   readonly to?: End;
   readonly flow: Observation['flow'];
+  /** `tcp 10.244.0.2:45678 → 10.244.2.2:80`: ports as really used, when observed. */
+  readonly tuple: string;
   readonly request: Leg;
   readonly reply?: Leg;
   readonly asymmetry: readonly string[];
@@ -89,7 +91,7 @@ export function buildReport(world: World, trip: RoundTrip, observation?: Observa
   const to = ownersOf(world, trip.request.flow.dst)[0];
   const { outcome } = chosen(trip.request.traces, probe?.request);
   return {
-    from: endOf(world, trip.request.flow.from), ...(to ? { to: endOf(world, to.key) } : {}), flow: trip.request.flow,
+    from: endOf(world, trip.request.flow.from), ...(to ? { to: endOf(world, to.key) } : {}), flow: trip.request.flow, tuple: tupleOf(trip.request.flow, request),
     request, ...(reply ? { reply } : {}), asymmetry: trip.asymmetry, errors: dedupe(observation?.probes.flatMap((p) => p.errors) ?? []),
     observed: observation !== undefined, verdict: outcome.kind, headline: headline(outcome, request, reply, observation),
     summary: observation ? summaryOf(observation, request, reply) : [],
@@ -153,7 +155,7 @@ export function predictedOf(p: Packet): PredictedPacket {
     src: inner.src, dst: inner.dst, ttl: inner.ttl, ipLength: inner.fragments?.length ?? inner.length, frameLength: frameLength(p),
     ...(inner.ethernet ? { ethernet: inner.ethernet } : {}),
     ...(p.vxlan && p.l4.proto === 'udp'
-      ? { outer: { src: p.src, dst: p.dst, dstPort: p.l4.dstPort, vni: p.vxlan.vni, ttl: p.ttl, dontFragment: p.dontFragment, ipLength: p.fragments?.length ?? p.length } }
+      ? { outer: { src: p.src, dst: p.dst, dstPort: p.l4.dstPort, vni: p.vxlan.vni, ttl: p.ttl, dontFragment: p.dontFragment, ipLength: p.fragments?.length ?? p.length, ...(p.ethernet ? { ethernet: p.ethernet } : {}) } }
       : {}),
   };
 }
@@ -172,6 +174,8 @@ function compare(p: PredictedPacket, s: Sighting): string[] {
   check('frame length', p.frameLength, s.frameLength);
   if (!p.outer !== !s.outer) found.push(p.outer ? 'not encapsulated, predicted VXLAN' : 'encapsulated, predicted not');
   if (p.outer && s.outer) {
+    check('outer source MAC', p.outer.ethernet?.src, s.outer.ethernet?.src);
+    check('outer destination MAC', p.outer.ethernet?.dst, s.outer.ethernet?.dst);
     for (const k of ['src', 'dst', 'dstPort', 'vni', 'ttl', 'dontFragment', 'ipLength'] as const) check(`outer ${k}`, p.outer[k], s.outer[k]);
   }
   return found;
@@ -184,6 +188,13 @@ function endOf(world: World, key: string): End {
   if (pod && ns?.role === 'pod') return { name: `${pod.namespace}/${pod.name}`, role: 'pod', node: pod.node, addresses: pod.ips, nodeAddresses: node?.addresses ?? [] };
   const addresses = node?.addresses ?? ns?.state.addresses.filter((a) => a.dev !== 'lo' && a.family === 'inet').map((a) => a.address) ?? [];
   return { name: key, role: ns?.role ?? 'unknown', ...(node ? { node: node.name } : {}), addresses, nodeAddresses: node?.addresses ?? [] };
+}
+
+function tupleOf(flow: Report['flow'], leg: Leg): string {
+  const seen = leg.rows.find((r) => r.observed)?.observed;
+  const src = seen?.src ?? leg.rows[0]?.predicted?.src ?? flow.src ?? '?';
+  const srcPort = seen?.srcPort ?? flow.srcPort;
+  return flow.proto === 'icmp' ? `icmp ${src} → ${flow.dst}` : `${flow.proto} ${src}:${srcPort ?? '*'} → ${flow.dst}:${flow.dstPort ?? 80}`;
 }
 
 function headline(outcome: Outcome, request: Leg, reply: Leg | undefined, o: Observation | undefined): string {

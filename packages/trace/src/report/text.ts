@@ -17,7 +17,7 @@ export interface TextOptions {
   readonly width?: number;
   /** Also rows in the underlay; otherwise only those where something is wrong. Default true. */
   readonly underlay?: boolean;
-  /** Numbered look-ups below the tables. Default true. */
+  /** Numbered look-ups below the tables. Default: when nothing was observed. */
   readonly steps?: boolean;
 }
 
@@ -55,8 +55,7 @@ export function renderReport(r: Report, options: TextOptions = {}): Line[] {
   const width = Math.max(60, options.width ?? 120);
   const out: Line[] = [];
   const add = (text: string, tone: Tone = 'plain', indent = ''): void => void wrap(text, width, indent).forEach((t) => out.push({ text: t, tone }));
-  const port = r.flow.proto === 'icmp' ? '' : ` port ${r.flow.dstPort ?? 80}`;
-  add(`${r.from.name} → ${r.to?.name ?? r.flow.dst}  (${r.flow.proto} to ${r.flow.dst}${port})`, 'title');
+  add(`${r.from.name} → ${r.to?.name ?? r.flow.dst}: ${r.tuple}`, 'title');
   for (const e of [r.from, ...(r.to ? [r.to] : [])]) {
     add(`  ${e.role} ${e.name} ${e.addresses.join(', ')}${e.role === 'pod' ? ` on node ${e.node ?? '?'} ${e.nodeAddresses.join(', ')}` : ''}`, 'dim');
   }
@@ -71,7 +70,8 @@ export function renderReport(r: Report, options: TextOptions = {}): Line[] {
   if (r.summary.length || r.budget) out.push({ text: '', tone: 'plain' });
   for (const s of r.summary) add(s);
   if (r.budget) add(`bytes: ${r.budget}`, 'dim');
-  if (options.steps !== false) {
+  if (r.request.rows.some((x) => (x.observed?.outer ?? x.predicted?.outer)?.dstPort === 8472)) add('UDP port 8472 is VXLAN on Linux; tcpdump calls it OTV and the VNI its instance', 'dim');
+  if (options.steps ?? !r.observed) {
     for (const leg of [r.request, ...(r.reply ? [r.reply] : [])]) {
       out.push({ text: '', tone: 'plain' }, { text: leg.direction === 'request' ? 'Steps there' : 'Steps back', tone: 'head' });
       leg.steps.forEach((s, i) => out.push(...wrapStep(`${padLeft(String(i + 1), 3)}  ${pad(s.netns.replace(/^default\//, ''), 10)} ${pad(s.kind, 14)} ${s.why}`, width)));
@@ -106,9 +106,11 @@ function legLines(leg: Leg, observed: boolean, width: number, options: TextOptio
     const detail = (text: string, t: Tone = 'dim'): void => void wrap(text, width, indent).forEach((x) => out.push({ text: x, tone: t }));
     const peer = r.point.text.includes('↔') ? `${r.point.text}  ` : '';
     const mac = r.observed?.ethernet ?? r.predicted?.ethernet;
-    if (mac) detail(`${peer}${mac.src} → ${mac.dst}`);
-    else if (peer) detail(peer.trimEnd());
     const outer = r.observed?.outer ?? r.predicted?.outer;
+    const inner = outer ? 'inner frame ' : '';
+    if (outer) detail(`${peer}${outer.ethernet ? `${outer.ethernet.src} → ${outer.ethernet.dst}` : ''}`.trimEnd());
+    if (mac) detail(`${outer ? inner : peer}${mac.src} → ${mac.dst}`);
+    else if (peer) detail(peer.trimEnd());
     if (outer) detail(outerText(outer));
     for (const d of r.decisions) if (SHOWN.has(d.kind)) detail(`${d.kind}: ${d.why}`, 'plain');
     for (const d of r.differences) detail(`✗ ${d}`, 'bad');
@@ -133,6 +135,5 @@ function observedText(r: Row): string {
 const checksumText = (s: Sighting): string => [s.checksum.ip, s.checksum.transport ?? '-'].join('/');
 
 function outerText(o: { src: string; dst: string; srcPort?: number; dstPort: number; vni: number; ttl: number; dontFragment: boolean; ipLength: number; vxlanFlags?: number }): string {
-  const otv = o.dstPort === 8472 ? ', which tcpdump calls OTV' : '';
-  return `outer ${o.src}${o.srcPort === undefined ? '' : `:${o.srcPort}`} → ${o.dst}:${o.dstPort} VXLAN${o.vxlanFlags === undefined ? '' : ` flags 0x${o.vxlanFlags.toString(16).padStart(2, '0')}`} VNI ${o.vni} TTL ${o.ttl} DF ${o.dontFragment ? 'set' : 'not set'} IP length ${o.ipLength}${otv}`;
+  return `outer ${o.src}${o.srcPort === undefined ? '' : `:${o.srcPort}`} → ${o.dst}:${o.dstPort} VXLAN${o.vxlanFlags === undefined ? '' : ` flags 0x${o.vxlanFlags.toString(16).padStart(2, '0')}`} VNI ${o.vni} TTL ${o.ttl} DF ${o.dontFragment ? 'set' : 'not set'} IP length ${o.ipLength}`;
 }
