@@ -6,3 +6,4 @@ export * from './diff.js';
 export * from './apply.js';
 export { canonicalTable, sameTable } from './nft-compare.js';
 export * from './format.js';
+export * from './roles.js';

@@ -165,7 +165,6 @@ export class Lab {
     }
     this.server.attachRuntime(podLogs((pod) => this.parts.find((p) => p.node.name === pod.spec?.nodeName)?.runtime));
     await Promise.all(this.parts.map((p) => p.runtime!.start()));
-    await this.createPods();
     await this.until(Nodes, config.nodes.length, 'nodes', (n: Node) => n.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True') ?? false,
       (n) => n.status?.conditions?.find((c) => c.type === 'Ready')?.message ?? 'it has not reported yet');
   }
@@ -189,6 +188,8 @@ export class Lab {
   private async podsReady(): Promise<Pod[]> {
     const wanted = this.o.config.pods.length;
     if (wanted === 0) return [];
+    // Not before: a pod on a node without a network would fail, wait, and be tried again.
+    await this.createPods();
     return this.until(Pods, wanted, 'pods', (p: Pod) => p.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True') ?? false,
       (p) => p.status?.containerStatuses?.map((c) => c.state?.waiting?.message ?? c.state?.waiting?.reason).find(Boolean) ?? p.status?.phase ?? 'Pending');
   }
