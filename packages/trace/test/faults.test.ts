@@ -267,6 +267,9 @@ describe('what is not a fault', needsRoot, () => {
     assert.equal(ask('ct state established,related accept')?.kind, 'delivered');
     assert.equal(ask('ct state new drop')?.kind, 'dropped');
     assert.equal(ask('ip daddr vmap { 10.244.1.2 : drop, 10.244.1.3 : accept }')?.kind, 'dropped');
-    assert.equal(ask('meta l4proto icmp ip saddr & 255.255.0.0 == 10.244.0.0 reject')?.kind, 'unknown');
+    assert.equal(ask('meta l4proto icmp ip saddr & 255.255.0.0 == 10.244.0.0 reject')?.kind, 'dropped');
+    assert.equal(ask('meta l4proto icmp ip saddr & 0.0.255.255 == 0.0.0.2 reject')?.kind, 'unknown', 'a mask that is no prefix');
+    assert.equal(ask('iifname { "cni*", "b" } drop')?.kind, 'unknown', 'libnftables does not say which names');
+    assert.equal(ask('iifname "cni*" drop')?.kind, 'dropped');
   });
 });
