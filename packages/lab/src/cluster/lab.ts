@@ -15,7 +15,7 @@ import { CniNetwork, execInContainer, NodeRuntime, startHold, type Resident } fr
 import { AgentProcess, IN_NODE, prepareNode } from './agents.js';
 import { netConf, type LabConfig, type LabNode } from './config.js';
 import type { LabEvent, PairReport } from './events.js';
-import { labMark } from './down.js';
+import { labMark } from './belongings.js';
 import { binary, LabLayout } from './layout.js';
 import { checkPairs, type PairPod } from './pairs.js';
 import { podLogs } from './pod-logs.js';
