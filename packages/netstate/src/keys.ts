@@ -22,15 +22,19 @@ export interface NftTable {
 
 export const BROADCAST_FDB = '00:00:00:00:00:00';
 
+/** The all-zeros entry and group addresses: the kernel takes several destinations for these, and for no others. */
+export const floods = (lladdr: string): boolean => lladdr === BROADCAST_FDB || '13579bdfBDF'.includes(lladdr.charAt(1));
+
 export const keyOf: { readonly [K in Kind]: (o: ObjectByKind[K]) => string } = {
   link: (o) => o.name,
   address: (o) => `${o.address}/${o.prefix} dev ${o.dev}`,
   // The kernel tells routes apart by table, prefix, TOS and metric; IPv6 also by next hop, where several may stand side by side.
-  route: (o) => `${o.dst} table ${o.table} metric ${o.metric}${o.tos ? ` tos ${o.tos}` : ''}`,
+  // An IPv6 route without a metric gets the kernel's own, 1024 (IP6_RT_PRIO_USER).
+  route: (o) => `${o.dst} table ${o.table} metric ${o.metric === 0 && o.family === 'inet6' ? 1024 : o.metric}${o.tos ? ` tos ${o.tos}` : ''}`,
   rule: (o) => `${o.family} ${o.priority} ${o.src ?? 'all'} ${o.dst ?? 'all'} ${o.iif ?? '-'} ${o.oif ?? '-'} ${o.fwmark ?? '-'} ${o.table}`,
   neighbour: (o) => `${o.proxy ? 'proxy ' : ''}${o.dst} dev ${o.dev}`,
-  // A MAC has one VTEP behind it, except the all-zeros entry, which floods to each of its destinations.
-  fdb: (o) => `${o.lladdr} dev ${o.dev}${o.vlan ? ` vlan ${o.vlan}` : ''}${o.lladdr === BROADCAST_FDB && o.dst ? ` dst ${o.dst}` : ''}${o.self ? '' : ' master'}`,
+  // A MAC has one VTEP behind it, except where frames are flooded, which go to each of the destinations.
+  fdb: (o) => `${o.lladdr} dev ${o.dev}${o.vlan ? ` vlan ${o.vlan}` : ''}${o.dst && floods(o.lladdr) ? ` dst ${o.dst}` : ''}${o.self ? '' : ' master'}`,
   sysctl: (o) => o.key,
   nft: (o) => `${o.family} ${o.name}`,
 };
