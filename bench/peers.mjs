@@ -102,13 +102,17 @@ function setUp(name) {
 const now = () => Number(process.hrtime.bigint()) / 1e6;
 const median = (list) => [...list].sort((a, b) => a - b)[list.length >> 1];
 
-let serial = 0;
+/** Removed only at the end: the kernel takes a namespace apart under the lock that every measured request needs. */
+const made = [];
 function withNamespace(work) {
-  const name = `podway-bench-${process.pid}-${serial++}`;
+  const name = `podway-bench-${process.pid}-${made.length}`;
   const ns = setUp(name);
-  try {
-    return work(ns, name);
-  } finally {
+  made.push({ ns, name });
+  return work(ns, name);
+}
+
+function removeAll() {
+  for (const { ns, name } of made) {
     ns.close();
     Netns.remove(name);
   }
@@ -221,7 +225,11 @@ function iproute2(dir) {
 
 if (values.once !== undefined) {
   // One cold measurement, in a process of its own.
-  console.log(JSON.stringify(podway(() => undefined)));
+  try {
+    console.log(JSON.stringify(podway(() => undefined)));
+  } finally {
+    removeAll();
+  }
   process.exit(0);
 }
 
@@ -248,6 +256,7 @@ try {
   }
   report(warm, cold, peerRuns);
 } finally {
+  removeAll();
   rmSync(dir, { recursive: true, force: true });
 }
 

@@ -9,7 +9,7 @@
  * wanted is created, what is not goes, and what somebody else had put there is put back.
  */
 import { deviceOfSysctl, isLasting, linkDifferences, linkIncompatible, objectDifferences, sameSysctl, type Listed } from './compare.js';
-import { keyOf, nftTables, type Kind, type NftTable, type ObjectByKind } from './keys.js';
+import { KEY_PARTS, keyOf, nftTables, type Kind, type NftTable, type ObjectByKind } from './keys.js';
 import { sameTable } from './nft-compare.js';
 import { ownsIn, type Owns, type Ownership } from './ownership.js';
 import type { Explained, Link, NetnsState, Route } from './types.js';
@@ -130,22 +130,23 @@ function compare<K extends Listed>(context: Context, kind: K, desired: readonly 
     if (is !== undefined) change.observed = is;
     changes.push(change as unknown as Change);
   };
-  const have = new ByKey<ObjectByKind[K]>();
-  const going = new ByKey<ObjectByKind[K]>();
+  const have = new ByKey(KEY_PARTS[kind] as KeyParts<ObjectByKind[K]>);
+  const going = new ByKey(KEY_PARTS[kind] as KeyParts<ObjectByKind[K]>);
   for (const o of observed) {
     const dev = deviceOf(o);
-    (dev !== undefined && fate.lost.has(dev) ? going : have).add(keyFor(o), o);
+    (dev !== undefined && fate.lost.has(dev) ? going : have).add(o);
   }
+  const badness = (want: ObjectByKind[K]) => (o: ObjectByKind[K]) => (objectDifferences(kind, want, o).length ? (ours(o) ? 1 : 2) : 0);
   for (const want of desired) {
-    const key = keyFor(want);
-    const is = have.take(key, (o) => (objectDifferences(kind, want, o).length ? (ours(o) ? 1 : 2) : 0));
+    const is = have.take(want, badness);
     const words = is && objectDifferences(kind, want, is);
     if (words?.length === 0) continue;
+    const key = keyFor(want);
     const dev = deviceOf(want);
     if (dev !== undefined && fate.refused.has(dev)) {
       push('conflict', key, `link ${dev} is not Podway's`, want, is);
     } else if (is === undefined) {
-      const former = going.take(key, () => 0);
+      const former = going.take(want, () => () => 0);
       push('create', key, because(former ? `link ${dev} is made anew` : 'missing', want as Explained), want, former);
     } else if (ours(is) || claims(kind, want, is)) {
       // Entries with our key on a link of ours that were altered (a wrong MAC, say) count as ours: the key is the claim.
@@ -154,46 +155,57 @@ function compare<K extends Listed>(context: Context, kind: K, desired: readonly 
       push('conflict', key, `exists and is not Podway's (${words!.join(', ')})`, want, is);
     }
   }
-  have.each((key, is) => {
-    if (ours(is)) push('delete', key, 'no longer wanted', undefined, is);
-  });
-  going.each((key, is) => {
+  for (const is of have.rest()) if (ours(is)) push('delete', keyFor(is), 'no longer wanted', undefined, is);
+  for (const is of going.rest()) {
     const dev = deviceOf(is)!;
-    if (ours(is)) push('delete', key, `goes with link ${dev}`, undefined, is);
-    else if (fate.recreated.has(dev) && (isLasting[kind] as (o: ObjectByKind[K]) => boolean)(is)) push('create', key, `was on link ${dev}, which is made anew`, is, is);
-  });
+    if (ours(is)) push('delete', keyFor(is), `goes with link ${dev}`, undefined, is);
+    else if (fate.recreated.has(dev) && (isLasting[kind] as (o: ObjectByKind[K]) => boolean)(is)) push('create', keyFor(is), `was on link ${dev}, which is made anew`, is, is);
+  }
 }
 
 const deviceOf = (o: object): string | undefined => (o as { dev?: string }).dev;
 
-/** Several objects may have one key (IPv6 routes, rules that differ in a detail); nearly always it is one. */
+interface KeyParts<T> {
+  readonly head: (o: T) => string;
+  readonly same: (a: T, b: T) => boolean;
+}
+
+/** Objects by their key. Several may have the same one (IPv6 routes, rules that differ in a detail). */
 class ByKey<T extends object> {
   private readonly map = new Map<string, T | T[]>();
 
-  add(key: string, o: T): void {
-    const there = this.map.get(key);
-    if (there === undefined) this.map.set(key, o);
+  constructor(private readonly parts: KeyParts<T>) {}
+
+  add(o: T): void {
+    const head = this.parts.head(o);
+    const there = this.map.get(head);
+    if (there === undefined) this.map.set(head, o);
     else if (Array.isArray(there)) there.push(o);
-    else this.map.set(key, [there, o]);
+    else this.map.set(head, [there, o]);
   }
 
-  /** Takes out the object with the lowest badness, the first of several. */
-  take(key: string, badness: (o: T) => number): T | undefined {
-    const there = this.map.get(key);
+  /** Takes out the object with the key of `want` and the lowest badness, the first of several. */
+  take(want: T, badness: (want: T) => (o: T) => number): T | undefined {
+    const { head, same } = this.parts;
+    const there = this.map.get(head(want));
+    if (there === undefined) return undefined;
     if (!Array.isArray(there)) {
-      if (there !== undefined) this.map.delete(key);
-      return there as T | undefined;
+      if (!same(want, there)) return undefined;
+      this.map.delete(head(want));
+      return there;
     }
-    const best = there.reduce((a, b) => (badness(b) < badness(a) ? b : a));
-    const rest = there.filter((o) => o !== best);
-    this.map.set(key, rest.length === 1 ? rest[0]! : rest);
+    const bad = badness(want);
+    const candidates = there.filter((o) => same(want, o));
+    const best = candidates.length < 2 ? candidates[0] : candidates.reduce((a, b) => (bad(b) < bad(a) ? b : a));
+    if (best !== undefined) there.splice(there.indexOf(best), 1);
     return best;
   }
 
-  each(visit: (key: string, o: T) => void): void {
-    for (const [key, there] of this.map) {
-      if (Array.isArray(there)) for (const o of there) visit(key, o);
-      else visit(key, there);
+  /** What was not taken, in the order it came. */
+  *rest(): Generator<T> {
+    for (const there of this.map.values()) {
+      if (Array.isArray(there)) yield* there;
+      else yield there;
     }
   }
 }
