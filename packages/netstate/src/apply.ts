@@ -175,7 +175,11 @@ class Run {
         hairpin: port.hairpin, isolated: port.isolated, learning: port.learning, unicastFlood: port.flood, proxyArp: port.proxyArp, neighSuppress: port.neighSuppress,
       }), want.name));
     }
-    if (bridge && is) requests.push(setBridgeRequest(index, bridgeAttributes(bridge), want.name));
+    // Only what differs: a kernel without VLAN filtering refuses even to be told that it is off.
+    if (bridge && is) {
+      const attributes = bridgeAttributes(Object.fromEntries(Object.entries(bridge).filter(([k, v]) => (is.bridge?.[k as keyof BridgeState] ?? false) !== v)));
+      if (Object.keys(attributes).length) requests.push(setBridgeRequest(index, attributes, want.name));
+    }
     return requests;
   }
 
@@ -277,7 +281,10 @@ const bridgeAttributes = (b: BridgeState): Omit<BridgeAttributes, 'unknown'> => 
 /** @throws LINK_KIND for kinds that are not made from a desired state (a veth is made by the wiring, with both ends at once). */
 function linkSpec(l: Link, index: (dev: string) => number): LinkSpec {
   const common = compact<{ name: string; mtu?: number; address?: string; alias?: string }>({ name: l.name, mtu: l.mtu, address: l.address, alias: l.alias });
-  if (l.kind === 'bridge') return { kind: 'bridge', ...common, bridge: bridgeAttributes(l.bridge ?? {}) };
+  if (l.kind === 'bridge') {
+    const { vlanFiltering, ...rest } = l.bridge ?? {};
+    return { kind: 'bridge', ...common, bridge: bridgeAttributes(vlanFiltering ? { ...rest, vlanFiltering } : rest) };
+  }
   if (l.kind === 'vxlan' && l.vxlan) {
     const v = l.vxlan;
     const local6 = v.local?.includes(':') ?? false;

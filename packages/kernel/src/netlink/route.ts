@@ -174,7 +174,7 @@ class RouteRequest implements Request {
     const dstLength = Number(s.dst.slice(slash + 1));
     const type = s.type ?? 'unicast';
     // As iproute2 does: no gateway means on-link, local and the like mean this host.
-    const scope = s.scope ?? (type === 'local' ? 'host' : deleting ? 'nowhere' : type === 'unicast' && !s.gateway ? 'link' : 'global');
+    const scope = s.scope ?? (type === 'local' ? 'host' : deleting ? 'nowhere' : type === 'unicast' && !s.gateway && !s.nexthops?.some((h) => h.gateway) ? 'link' : 'global');
     const family = familyOf(dst);
     const { gateway } = s;
     const table = s.table ?? TABLE_MAIN;

@@ -286,7 +286,7 @@ export class NetlinkSocket {
       errno: name,
       said: said ?? errnoText(code),
       ...(name === 'EPERM' ? { hint: 'This needs root (CAP_NET_ADMIN in that namespace).' } : {}),
-      ...(name === 'EOPNOTSUPP' ? { hint: 'This kernel may lack the module for that kind of object.' } : {}),
+      ...(name === 'ENOTSUP' || name === 'EOPNOTSUPP' ? { hint: 'This kernel may lack the module for that kind of object.' } : {}),
     });
   }
 }
