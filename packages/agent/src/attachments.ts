@@ -8,7 +8,7 @@
  * its device is gone. A restart rolls back what was `adding` and finishes what was `deleting`.
  */
 import {
-  CniError, type CniGcRequest, type CniRequest, type CniResult, type CniStatusRequest, requirePod, type Ip,
+  CniError, type CniGcRequest, type CniRequest, type CniResult, type CniStatusRequest, formatIp, requirePod, type Ip,
 } from '@podway/cni';
 import { isPodwayError, messageOf } from '@podway/errors';
 import { Netns, RtNetlink } from '@podway/kernel';
@@ -17,7 +17,6 @@ import type { NetworkConfig } from './config.js';
 import type { AgentEvent } from './events.js';
 import { holderName, keyOf, requestedByAnnotation, requestedByText, type AttachmentRecord, type Ipam } from './ipam/index.js';
 import { macOf } from './node/addresses.js';
-import { formatIp } from '@podway/cni';
 import type { CniHandler } from './server/index.js';
 import { hostIfname, hostLink, podState, resultOf, unwire, wire, type WiringContext } from './wiring/bridge.js';
 
@@ -28,7 +27,7 @@ export interface AttachmentContext {
   /** Undefined, with the reason, until the node's part of the network stands. */
   ready(): { readonly config: NetworkConfig; readonly mtu: number } | { readonly reason: string };
   /** The pod's annotations; an empty object when they cannot be had. */
-  annotations(namespace: string, name: string): Promise<Readonly<Record<string, string>>>;
+  annotations(pod: { readonly namespace: string; readonly name: string; readonly uid: string | undefined }): Promise<Readonly<Record<string, string>>>;
   readonly emit: (e: AgentEvent) => void;
 }
 
@@ -48,7 +47,7 @@ export class Attachments implements CniHandler {
         containerId: req.containerId, ifname: req.ifname, network: req.config.name, netns: netnsPath,
         pod: { namespace: pod.namespace, name: pod.name, ...(pod.uid === undefined ? {} : { uid: pod.uid }) },
         fixed,
-        name: (ips) => ({ mac: macOf(formatIp(ips[0]!)), hostIfname: hostIfname(req) }),
+        name: (ips) => ({ mac: (req.config.runtimeConfig.mac ?? req.args.MAC ?? macOf(formatIp(ips[0]!))).toLowerCase(), hostIfname: hostIfname(req) }),
       });
       // From here on every step has its reverse: the device, then the record with its address.
       try {
@@ -81,11 +80,11 @@ export class Attachments implements CniHandler {
     return undefined;
   }
 
-  private async requested(req: CniRequest, pod: { namespace: string; name: string }): Promise<Ip[]> {
+  private async requested(req: CniRequest, pod: { namespace: string; name: string; uid: string | undefined }): Promise<Ip[]> {
     if (req.args.IP) return requestedByText([req.args.IP]);
     const ips = req.config.runtimeConfig?.ips;
     if (ips?.length) return requestedByText(ips);
-    return requestedByAnnotation(await this.c.annotations(pod.namespace, pod.name));
+    return requestedByAnnotation(await this.c.annotations(pod));
   }
 
   async del(req: CniRequest): Promise<void> {
@@ -138,25 +137,33 @@ export class Attachments implements CniHandler {
   }
 
   async gc(req: CniGcRequest): Promise<void> {
-    const valid = new Set(req.validAttachments.map((a) => keyOf({ containerId: a.containerId, ifname: a.ifname })));
     const errors: string[] = [];
-    for (const record of this.c.ipam.list()) {
-      if (valid.has(keyOf(record)) || record.network !== req.config.name) continue;
+    for (const key of this.c.ipam.stale(req.config.name, req.validAttachments)) {
+      const record = this.c.ipam.get(key);
       try {
-        await this.remove(record);
-        this.c.emit({ type: 'collected', attachment: keyOf(record), pod: holderName(record), addresses: record.ips.map((i) => i.address) });
+        if (record) {
+          await this.remove(record);
+          this.c.emit({ type: 'collected', attachment: keyOf(record), pod: holderName(record), addresses: record.ips.map((i) => i.address) });
+        } else {
+          // A damaged record: all that is known is whose it was.
+          const addresses = this.c.ipam.problems.filter((p) => p.key && keyOf(p.key) === keyOf(key)).flatMap((p) => p.addresses);
+          unwire(this.c.netlink, hostIfname(key));
+          await this.c.ipam.release(key);
+          this.c.emit({ type: 'collected', attachment: keyOf(key), pod: 'a damaged record', addresses });
+        }
       } catch (e) {
         // Every one is tried, also when one fails.
-        errors.push(`${keyOf(record)}: ${messageOf(e)}`);
+        errors.push(`${keyOf(key)}: ${messageOf(e)}`);
       }
     }
     this.sweepDevices();
     if (errors.length) throw new CniError('IO_FAILURE', 'some attachments could not be removed', { details: errors.join('; ') });
   }
 
-  /** Host ends that carry our mark but stand in no record. */
+  /** Host ends that carry our mark but stand in no record. That of a damaged record may serve a pod: it stays until DEL or GC. */
   sweepDevices(): void {
-    const known = new Set(this.c.ipam.list().map((r) => r.hostIfname));
+    const damaged = this.c.ipam.problems.flatMap((p) => (p.key ? [hostIfname(p.key)] : []));
+    const known = new Set([...this.c.ipam.list().map((r) => r.hostIfname), ...damaged]);
     for (const link of this.c.netlink.links()) {
       if (link.kind !== 'veth' || !link.alias?.startsWith(ALIAS_PREFIX) || known.has(link.name)) continue;
       if (unwire(this.c.netlink, link.name)) this.c.emit({ type: 'orphan', link: link.name, alias: link.alias });
