@@ -11,7 +11,7 @@ import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isTemporary, writeDurably } from '@podway/cni';
 import { isPodwayError, messageOf, PodwayError } from '@podway/errors';
-import { Netns, RtNetlink } from '@podway/kernel';
+import { LinkRemover, Netns, RtNetlink } from '@podway/kernel';
 import { Nodes, Pods, type Node, type ObjectClient, type Pod } from '@podway/kube';
 import { observe } from '@podway/netstate';
 import { Attachments } from './attachments.js';
@@ -51,6 +51,7 @@ export const CONFLIST_NAME = '10-podway.conflist';
 export class Agent {
   private readonly ns: Netns;
   private readonly netlink: RtNetlink;
+  private readonly remover: LinkRemover;
   private readonly config: NetworkConfig;
   private readonly backend: Backend = vxlan;
   private readonly reconciler: Reconciler;
@@ -75,6 +76,7 @@ export class Agent {
     this.config = parseNetworkConfig(o.network);
     this.ns = o.netns ?? Netns.current();
     this.netlink = RtNetlink.open(this.ns);
+    this.remover = new LinkRemover(this.ns);
     this.reconciler = new Reconciler(this.ns, this.netlink, this.config.clusterCidrs, o.emit);
   }
 
@@ -99,8 +101,6 @@ export class Agent {
   private async takeOver(): Promise<void> {
     const { o } = this;
     await mkdir(o.stateDir, { recursive: true, mode: 0o700 });
-    await removeTemporaries(o.stateDir, 'node.json');
-    if (o.cniConfDir !== undefined) await removeTemporaries(o.cniConfDir, CONFLIST_NAME);
     const taken = this.recovered;
     const after = <A extends unknown[], R>(work: (...a: A) => Promise<R>) => async (...a: A): Promise<R> => {
       await taken.promise;
@@ -116,11 +116,13 @@ export class Agent {
     });
     await this.server.listen();
     try {
+      await removeTemporaries(o.stateDir, 'node.json');
+      if (o.cniConfDir !== undefined) await removeTemporaries(o.cniConfDir, CONFLIST_NAME);
       const remembered = await this.recall();
       this.ipam = await Ipam.open({ store: new DiskStore(join(o.stateDir, 'attachments')), sets: setsOfPodCidrs(remembered?.podCidrs ?? []) });
       for (const p of this.ipam.problems) o.emit({ type: 'damaged-record', file: p.file, reason: p.reason });
       this.attachments = new Attachments({
-        node: this.ns, netlink: this.netlink, ipam: this.ipam, emit: o.emit,
+        node: this.ns, netlink: this.netlink, remover: this.remover, ipam: this.ipam, emit: o.emit,
         ready: () => this.readiness(),
         annotations: (pod) => this.annotations(pod),
       });
@@ -276,6 +278,7 @@ export class Agent {
   async stop(): Promise<void> {
     for (const stop of this.stops.splice(0)) stop();
     await this.server?.close();
+    await this.remover.close();
     await (this.ipam as Ipam | undefined)?.close();
     this.netlink.close();
     this.o.emit({ type: 'stopped' });

@@ -11,7 +11,7 @@ import {
   CniError, type CniGcRequest, type CniRequest, type CniResult, type CniStatusRequest, formatIp, requirePod, type Ip,
 } from '@podway/cni';
 import { isPodwayError, messageOf } from '@podway/errors';
-import { Netns, RtNetlink } from '@podway/kernel';
+import { Netns, type LinkRemover, type RtNetlink } from '@podway/kernel';
 import { ALIAS_PREFIX, describe, diff, observe, type NetnsState } from '@podway/netstate';
 import type { NetworkConfig } from './config.js';
 import type { AgentEvent } from './events.js';
@@ -23,6 +23,7 @@ import { hostIfname, hostLink, podState, resultOf, unwire, wire, type WiringCont
 export interface AttachmentContext {
   readonly node: Netns;
   readonly netlink: RtNetlink;
+  readonly remover: LinkRemover;
   readonly ipam: Ipam;
   /** Undefined, with the reason, until the node's part of the network stands. */
   ready(): { readonly config: NetworkConfig; readonly mtu: number } | { readonly reason: string };
@@ -53,11 +54,11 @@ export class Attachments implements CniHandler {
       try {
         const context: WiringContext = { config: ready.config, mtu: ready.mtu, node: this.c.node, netlink: this.c.netlink };
         const ends = wire(context, ns, record);
-        const result = resultOf(ready.config, record, { bridge: this.c.netlink.mustLink(ready.config.bridge), ...ends });
+        const result = resultOf(ready.config, record, ends);
         await this.c.ipam.markReady(record, result);
         return result;
       } catch (e) {
-        unwire(this.c.netlink, record.hostIfname);
+        await this.unwire(record.hostIfname);
         await this.c.ipam.release(record);
         throw e;
       }
@@ -75,7 +76,7 @@ export class Attachments implements CniHandler {
       if (wrong.length === 0) return record.result;
     }
     // Left from an attempt that did not end, or its namespace is another one by now: begin afresh.
-    unwire(this.c.netlink, record.hostIfname);
+    await this.unwire(record.hostIfname);
     await this.c.ipam.release(record);
     return undefined;
   }
@@ -91,7 +92,7 @@ export class Attachments implements CniHandler {
     const record = this.c.ipam.get(req);
     if (record) await this.remove(record);
     else {
-      unwire(this.c.netlink, hostIfname(req));
+      await this.unwire(hostIfname(req));
       // A damaged record of this attachment keeps its addresses until now.
       await this.c.ipam.release(req);
     }
@@ -99,7 +100,7 @@ export class Attachments implements CniHandler {
 
   private async remove(record: AttachmentRecord): Promise<void> {
     await this.c.ipam.markDeleting(record);
-    unwire(this.c.netlink, record.hostIfname);
+    await this.unwire(record.hostIfname);
     await this.c.ipam.release(record);
   }
 
@@ -147,7 +148,7 @@ export class Attachments implements CniHandler {
         } else {
           // A damaged record: all that is known is whose it was.
           const addresses = this.c.ipam.problems.filter((p) => p.key && keyOf(p.key) === keyOf(key)).flatMap((p) => p.addresses);
-          unwire(this.c.netlink, hostIfname(key));
+          await this.unwire(hostIfname(key));
           await this.c.ipam.release(key);
           this.c.emit({ type: 'collected', attachment: keyOf(key), pod: 'a damaged record', addresses });
         }
@@ -156,18 +157,22 @@ export class Attachments implements CniHandler {
         errors.push(`${keyOf(key)}: ${messageOf(e)}`);
       }
     }
-    this.sweepDevices();
+    await this.sweepDevices();
     if (errors.length) throw new CniError('IO_FAILURE', 'some attachments could not be removed', { details: errors.join('; ') });
   }
 
   /** Host ends that carry our mark but stand in no record. That of a damaged record may serve a pod: it stays until DEL or GC. */
-  sweepDevices(): void {
+  async sweepDevices(): Promise<void> {
     const damaged = this.c.ipam.problems.flatMap((p) => (p.key ? [hostIfname(p.key)] : []));
     const known = new Set([...this.c.ipam.list().map((r) => r.hostIfname), ...damaged]);
     for (const link of this.c.netlink.links()) {
       if (link.kind !== 'veth' || !link.alias?.startsWith(ALIAS_PREFIX) || known.has(link.name)) continue;
-      if (unwire(this.c.netlink, link.name)) this.c.emit({ type: 'orphan', link: link.name, alias: link.alias });
+      if (await this.unwire(link.name)) this.c.emit({ type: 'orphan', link: link.name, alias: link.alias });
     }
+  }
+
+  private unwire(hostName: string): Promise<boolean> {
+    return unwire(this.c.netlink, this.c.remover, hostName);
   }
 
   status(_req: CniStatusRequest): Promise<void> {
@@ -182,7 +187,7 @@ export class Attachments implements CniHandler {
       await this.remove(record);
       this.c.emit({ type: 'rolled-back', attachment: keyOf(record), pod: holderName(record), phase: record.phase });
     }
-    this.sweepDevices();
+    await this.sweepDevices();
   }
 
   private mustBeReady(): { config: NetworkConfig; mtu: number } {

@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import { CNI_VERSIONS } from '@podway/cni';
 import { RtNetlink, type Netns } from '@podway/kernel';
 import { Pods, type Pod } from '@podway/kube';
+import { hostIfname } from '../src/index.js';
 import { addressIn, conf, inNs, lines, needsRoot, pathOf, podArgs, runShim, until, withNode, type Answer } from './network.js';
 
 const skip = needsRoot;
@@ -112,6 +113,20 @@ test('what cannot be done is said with its code, and nothing is left behind', { 
     assert.equal(error(await node.cni('ADD', { ...net.pod('web-b').vars, CNI_NETNS: pathOf(pod.ns) })).code, 103, 'eth0 is there already');
     assert.equal((await node.leavings()).links.length, 1);
     assert.equal(linksOf(pod.ns).includes('eth0'), true, 'the one who was there keeps its interface');
+  }));
+
+test('a device of somebody else with the name of the host end: ADD says so and does not touch it', { skip }, () =>
+  withNode(async (node, net) => {
+    const pod = net.pod('web-a');
+    const name = hostIfname({ containerId: 'web-a', ifname: 'eth0' });
+    const before = RtNetlink.with(node.ns, (nl) => nl.createLink({ kind: 'bridge', name, alias: 'mine' }));
+    const e = error(await node.cni('ADD', pod.vars));
+    assert.deepEqual([e.code, e.msg], [103, `there is already a device ${name} on the node, and it is not Podway's`]);
+    assert.equal((await node.cni('DEL', pod.vars)).code, 0);
+    const { stats: _, ...after } = RtNetlink.with(node.ns, (nl) => nl.mustLink(name));
+    assert.deepEqual(after, (({ stats: _s, ...rest }) => rest)(before));
+    assert.deepEqual((await node.leavings()).files, []);
+    assert.deepEqual(linksOf(pod.ns), ['lo']);
   }));
 
 test('DEL of the unknown, DEL without a namespace, DEL after the namespace has gone', { skip }, () =>

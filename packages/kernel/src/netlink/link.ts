@@ -255,6 +255,16 @@ export function deleteRequest(index: number, name = `#${index}`): Request {
   return { type: RTM_DELLINK, flags: 0, doing: `delete link ${name}`, body: (w) => header(w, { index }) };
 }
 
+/** Removes all links of a group with one waiting for all of them. Equivalent: `ip link delete group N`. */
+export function deleteGroupRequest(group: number): Request {
+  return { type: RTM_DELLINK, flags: 0, doing: `delete the links of group ${group}`, body: (w) => { header(w); writeAttributes(w, LINK, { group }); } };
+}
+
+/** Puts a link into a group. Equivalent: `ip link set NAME group N`. */
+export function setGroupRequest(index: number, group: number, name = `#${index}`): Request {
+  return { type: RTM_NEWLINK, flags: 0, doing: `set group of link ${name}`, body: (w) => { header(w, { index }); writeAttributes(w, LINK, { group }); } };
+}
+
 /** All links of the namespace, by index, with statistics. */
 export function listLinks(socket: NetlinkSocket): LinkInfo[] {
   return socket.dump(

@@ -9,7 +9,7 @@
  * Source: netlink(7), RFC 3549, linux/netlink.h.
  */
 import { PodwayError } from '@podway/errors';
-import { c, check, errnoName, errnoText, lastErrno, setIntOption } from '../libc.js';
+import { c, check, errnoName, errnoText, lastErrno, sendAsync, setIntOption } from '../libc.js';
 import type { Netns } from '../netns.js';
 import { eachAttribute, Writer } from './codec.js';
 
@@ -76,6 +76,13 @@ export interface Refusal {
   /** Index of the request in the batch. */
   readonly index: number;
   readonly error: PodwayError;
+}
+
+interface Batch {
+  readonly first: number;
+  /** The index behind the last request of this send. */
+  readonly next: number;
+  readonly firstSequence: number;
 }
 
 export class NetlinkSocket {
@@ -145,33 +152,61 @@ export class NetlinkSocket {
    */
   batch(requests: readonly Request[]): Refusal[] {
     const refusals: Refusal[] = [];
-    let next = 0;
-    while (next < requests.length) {
-      this.writer.length = 0;
-      const first = next;
-      let firstSequence = 0;
-      let last = 0;
-      while (next < requests.length && next - first < BATCH_MESSAGES && this.writer.length < BATCH_BYTES) {
-        const at = this.writer.length;
-        const sequence = this.write(requests[next]!, 0);
-        if (next === first) firstSequence = sequence;
-        last = at;
-        next++;
-      }
-      this.writer.buffer.writeUInt16LE(this.writer.buffer.readUInt16LE(last + 6) | NLM_F_ACK, last + 6);
-      const lastSequence = (firstSequence + next - first - 1) >>> 0;
-      this.send(`${next - first} requests`);
-      for (let done = false; !done; ) {
-        for (const m of this.receive(requests[next - 1]!.doing)) {
-          const index = first + ((m.sequence - firstSequence) >>> 0);
-          if (m.type !== NLMSG_ERROR || index < first || index >= next) continue;
-          const error = this.errorOf(m, requests[index]!.doing);
-          if (error) refusals.push({ index, error });
-          if (m.sequence === lastSequence) done = true;
-        }
-      }
+    for (let next = 0; next < requests.length; ) {
+      const batch = this.compose(requests, next);
+      this.send(`${batch.next - next} requests`);
+      this.collect(requests, batch, refusals);
+      next = batch.next;
     }
     return refusals;
+  }
+
+  /**
+   * As `batch`, with the send on a worker thread: for requests in which the kernel waits long (the
+   * removal of a device). Nothing else may be asked of this socket until the promise settles.
+   */
+  async batchInThread(requests: readonly Request[]): Promise<Refusal[]> {
+    const refusals: Refusal[] = [];
+    for (let next = 0; next < requests.length; ) {
+      const batch = this.compose(requests, next);
+      if (!this.open) throw new PodwayError('NETLINK_CLOSED', 'the netlink socket was closed', { object: this.where });
+      if ((await sendAsync(this.fd, this.writer.buffer, this.writer.length)) < 0) {
+        throw new PodwayError('NETLINK_FAILED', `send to netlink: ${batch.next - next} requests`, { object: this.where });
+      }
+      this.collect(requests, batch, refusals);
+      next = batch.next;
+    }
+    return refusals;
+  }
+
+  /** As many of the requests from `first` on as go into one send, written; the last asks for an acknowledgement. */
+  private compose(requests: readonly Request[], first: number): Batch {
+    this.writer.length = 0;
+    let next = first;
+    let firstSequence = 0;
+    let last = 0;
+    while (next < requests.length && next - first < BATCH_MESSAGES && this.writer.length < BATCH_BYTES) {
+      const at = this.writer.length;
+      const sequence = this.write(requests[next]!, 0);
+      if (next === first) firstSequence = sequence;
+      last = at;
+      next++;
+    }
+    this.writer.buffer.writeUInt16LE(this.writer.buffer.readUInt16LE(last + 6) | NLM_F_ACK, last + 6);
+    return { first, next, firstSequence };
+  }
+
+  private collect(requests: readonly Request[], { first, next, firstSequence }: Batch, refusals: Refusal[]): void {
+    const lastSequence = (firstSequence + next - first - 1) >>> 0;
+    for (let done = false; !done; ) {
+      for (const m of this.receive(requests[next - 1]!.doing)) {
+        const index = first + ((m.sequence - firstSequence) >>> 0);
+        if (m.type !== NLMSG_ERROR || index < first || index >= next) continue;
+        const error = this.errorOf(m, requests[index]!.doing);
+        if (error) refusals.push({ index, error });
+        if (m.sequence === lastSequence) done = true;
+      }
+    }
   }
 
   /**
