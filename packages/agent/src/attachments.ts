@@ -183,7 +183,13 @@ export class Attachments implements CniHandler {
   /** After a start: what was under way when the agent before this one ended is rolled back or finished. */
   async recover(): Promise<void> {
     for (const record of this.c.ipam.list()) {
-      if (record.phase === 'ready') continue;
+      if (record.phase === 'ready') {
+        // The machine was restarted, or the pod ended while nobody listened: neither end nor namespace is there any more.
+        if (this.c.netlink.link(record.hostIfname) || namespaceExists(record.netns)) continue;
+        await this.c.ipam.release(record);
+        this.c.emit({ type: 'collected', attachment: keyOf(record), pod: holderName(record), addresses: record.ips.map((i) => i.address) });
+        continue;
+      }
       await this.remove(record);
       this.c.emit({ type: 'rolled-back', attachment: keyOf(record), pod: holderName(record), phase: record.phase });
     }
@@ -194,6 +200,15 @@ export class Attachments implements CniHandler {
     const ready = this.c.ready();
     if ('reason' in ready) throw new CniError('NOT_AVAILABLE', 'the network of this node is not ready', { details: ready.reason });
     return ready;
+  }
+}
+
+function namespaceExists(path: string): boolean {
+  try {
+    Netns.open({ path }).close();
+    return true;
+  } catch {
+    return false;
   }
 }
 

@@ -156,11 +156,15 @@ const inline = (write: (w: Writer) => void): Codec<undefined> => ({ write: (w) =
 /**
  * The requests that create a link with everything the spec says. The kernel ignores an alias in
  * the creating message, so it follows in a second one: sent as one batch they are one system
- * call, and no kill can leave the link without its alias.
+ * call, and no kill can leave the link without its alias. A bridge's MTU too: only one that is set
+ * later stays (BROPT_MTU_SET_BY_USER), else the bridge follows its ports, and is 1500 without any.
  */
 export function createRequests(spec: LinkSpec): Request[] {
-  const create = createRequest(spec);
-  return spec.alias === undefined ? [create] : [create, setRequest(spec.name, { alias: spec.alias })];
+  const { mtu, ...rest } = spec;
+  const late = spec.kind === 'bridge' && mtu !== undefined ? { mtu } : {};
+  const create = createRequest(spec.kind === 'bridge' ? (rest as LinkSpec) : spec);
+  const after = { ...late, ...(spec.alias === undefined ? {} : { alias: spec.alias }) };
+  return Object.keys(after).length === 0 ? [create] : [create, setRequest(spec.name, after)];
 }
 
 function createRequest(spec: LinkSpec): Request {
