@@ -72,7 +72,8 @@ export async function observeFlow(world: World, live: LiveWorld, flow: Flow, opt
   const prediction = options.prediction ?? simulateRoundTrip(world, flow);
   const source = sourceAddress(ns, flow);
   const ends = [flow.from, ...ownersOf(world, flow.dst).map((n) => n.key)];
-  const traces = [...prediction.request.traces, ...(prediction.reply?.traces ?? [])];
+  // Copies that are flooded everywhere need no captures of their own.
+  const traces = [...prediction.request.traces, ...(prediction.reply?.traces ?? [])].filter((t) => !t.copy);
   const points = pointsFor(index, traces, ends).filter((p) => live.has(p.netns));
   const vxlanPorts = [...new Set([8472, 4789, ...world.namespaces.flatMap((n) => n.state.links.flatMap((l) => (l.vxlan ? [l.vxlan.port] : [])))])];
   if ('errno' in source) {

@@ -6,12 +6,12 @@ import type { Outcome, Packet, Step, Trace } from '../simulate/types.js';
 import { frameLength } from '../simulate/types.js';
 import type { Observation, ProbeResult } from '../observe/index.js';
 import type { PathError } from '../observe/match.js';
-import { pointOf, type CapturePoint } from '../observe/points.js';
+import { pointOf, tapsOf, type CapturePoint } from '../observe/points.js';
 import type { OuterHeader, Sighting } from '../observe/sighting.js';
 import { ownersOf, WorldIndex, type World } from '../world.js';
 
 /** The outer header as predicted: the source port is a hash, and so unknown. */
-export type PredictedOuter = Pick<OuterHeader, 'src' | 'dst' | 'dstPort' | 'vni' | 'ttl' | 'dontFragment' | 'ipLength'>;
+export type PredictedOuter = Pick<OuterHeader, 'src' | 'dst' | 'dstPort' | 'vni' | 'ttl' | 'dontFragment' | 'ipLength' | 'ethernet'>;
 
 /** The packet as it should pass a device. */
 export interface PredictedPacket {
@@ -29,8 +29,10 @@ export interface Row {
   /** Undefined: the packet was not expected here. */
   readonly predicted?: PredictedPacket;
   readonly observed?: Sighting;
-  /** `seen`: as predicted. `differs`: seen, but not as predicted. `missing`: expected and not seen. `unexpected`: seen and not expected. `not observed`: nobody looked. */
-  readonly state: 'seen' | 'differs' | 'missing' | 'unexpected' | 'not observed';
+  /**
+   * `seen`: as predicted. `differs`: seen, but not as predicted. `missing`: expected and not seen. `copy`: a copy that a bridge flooded, as predicted.
+   * `unexpected`: seen and not expected. `not observed`: nobody looked. */
+  readonly state: 'seen' | 'differs' | 'missing' | 'copy' | 'unexpected' | 'not observed';
   /** `TTL 61, predicted 62`. */
   readonly differences: readonly string[];
   /** The look-ups that brought the packet here, since the row before. */
@@ -65,6 +67,8 @@ export interface Report {
   readonly from: End;
   readonly to?: End;
   readonly flow: Observation['flow'];
+  /** `tcp 10.244.0.2:45678 → 10.244.2.2:80`: ports as really used, when observed. */
+  readonly tuple: string;
   readonly request: Leg;
   readonly reply?: Leg;
   readonly asymmetry: readonly string[];
@@ -89,7 +93,7 @@ export function buildReport(world: World, trip: RoundTrip, observation?: Observa
   const to = ownersOf(world, trip.request.flow.dst)[0];
   const { outcome } = chosen(trip.request.traces, probe?.request);
   return {
-    from: endOf(world, trip.request.flow.from), ...(to ? { to: endOf(world, to.key) } : {}), flow: trip.request.flow,
+    from: endOf(world, trip.request.flow.from), ...(to ? { to: endOf(world, to.key) } : {}), flow: trip.request.flow, tuple: tupleOf(trip.request.flow, request),
     request, ...(reply ? { reply } : {}), asymmetry: trip.asymmetry, errors: dedupe(observation?.probes.flatMap((p) => p.errors) ?? []),
     observed: observation !== undefined, verdict: outcome.kind, headline: headline(outcome, request, reply, observation),
     summary: observation ? summaryOf(observation, request, reply) : [],
@@ -105,8 +109,7 @@ const bestProbe = (o: Observation): ProbeResult | undefined =>
 function chosen(traces: readonly Trace[], seen: readonly Sighting[] | undefined): Trace {
   const points = new Set(seen?.map((s) => s.point));
   const score = (t: Trace): number => t.hops.flatMap((h) => h.steps).filter((s) => (s.kind === 'transmit' || s.kind === 'receive') && points.has(`${s.netns.replace(/^default\//, '')}/${s.dev ?? ''}`)).length;
-  const best = traces.reduce((b, t) => (score(t) > score(b) ? t : b), traces[0]!);
-  return best;
+  return traces.filter((t) => !t.copy).reduce((b, t) => (score(t) > score(b) ? t : b), traces[0]!);
 }
 
 function legOf(index: WorldIndex, direction: Leg['direction'], traces: readonly Trace[], o: Observation | undefined, seen: readonly Sighting[] | undefined): Leg {
@@ -115,6 +118,7 @@ function legOf(index: WorldIndex, direction: Leg['direction'], traces: readonly 
   const left = [...(seen ?? [])];
   const blind = new Set(o?.notCaptured.map((n) => n.label));
   const known = new Set(o?.points.map((p) => p.label));
+  const copies = new Set(traces.filter((t) => t.copy).flatMap((t) => tapsOf(t).map((x) => pointOf(index, x.netns, x.dev).label)));
   const rows: Row[] = [];
   let decisions: { kind: Step['kind']; why: string }[] = [];
   for (const s of steps) {
@@ -134,15 +138,15 @@ function legOf(index: WorldIndex, direction: Leg['direction'], traces: readonly 
   }
   for (const extra of left) {
     const point = o?.points.find((p) => p.label === extra.point);
-    if (point) rows.push({ point, observed: extra, state: 'unexpected', differences: [], decisions: [] });
+    if (point) rows.push({ point, observed: extra, state: copies.has(extra.point) ? 'copy' : 'unexpected', differences: [], decisions: [] });
   }
   const lastIndex = rows.findLastIndex((r) => r.observed && r.predicted);
   const next = rows.find((r, i) => i > lastIndex && r.state === 'missing');
   const last = rows[lastIndex];
   return {
-    direction, rows, predicted: trace.outcome, alternatives: traces.length - 1, end: decisions,
+    direction, rows, predicted: trace.outcome, alternatives: traces.filter((t) => !t.copy).length - 1, end: decisions,
     ...(last ? { lastSeen: last.point.label } : {}), ...(o && next ? { expectedNext: next.point.label } : {}),
-    ...(o ? { asPredicted: rows.every((r) => r.state === 'seen' || r.state === 'not observed') } : {}),
+    ...(o ? { asPredicted: rows.every((r) => r.state === 'seen' || r.state === 'copy' || r.state === 'not observed') } : {}),
     steps: steps.filter((s) => !('promiscuous' in s)).map((s) => ({ netns: s.netns, ...(s.dev ? { dev: s.dev } : {}), kind: s.kind, why: s.why })),
   };
 }
@@ -153,7 +157,7 @@ export function predictedOf(p: Packet): PredictedPacket {
     src: inner.src, dst: inner.dst, ttl: inner.ttl, ipLength: inner.fragments?.length ?? inner.length, frameLength: frameLength(p),
     ...(inner.ethernet ? { ethernet: inner.ethernet } : {}),
     ...(p.vxlan && p.l4.proto === 'udp'
-      ? { outer: { src: p.src, dst: p.dst, dstPort: p.l4.dstPort, vni: p.vxlan.vni, ttl: p.ttl, dontFragment: p.dontFragment, ipLength: p.fragments?.length ?? p.length } }
+      ? { outer: { src: p.src, dst: p.dst, dstPort: p.l4.dstPort, vni: p.vxlan.vni, ttl: p.ttl, dontFragment: p.dontFragment, ipLength: p.fragments?.length ?? p.length, ...(p.ethernet ? { ethernet: p.ethernet } : {}) } }
       : {}),
   };
 }
@@ -172,6 +176,8 @@ function compare(p: PredictedPacket, s: Sighting): string[] {
   check('frame length', p.frameLength, s.frameLength);
   if (!p.outer !== !s.outer) found.push(p.outer ? 'not encapsulated, predicted VXLAN' : 'encapsulated, predicted not');
   if (p.outer && s.outer) {
+    check('outer source MAC', p.outer.ethernet?.src, s.outer.ethernet?.src);
+    check('outer destination MAC', p.outer.ethernet?.dst, s.outer.ethernet?.dst);
     for (const k of ['src', 'dst', 'dstPort', 'vni', 'ttl', 'dontFragment', 'ipLength'] as const) check(`outer ${k}`, p.outer[k], s.outer[k]);
   }
   return found;
@@ -184,6 +190,13 @@ function endOf(world: World, key: string): End {
   if (pod && ns?.role === 'pod') return { name: `${pod.namespace}/${pod.name}`, role: 'pod', node: pod.node, addresses: pod.ips, nodeAddresses: node?.addresses ?? [] };
   const addresses = node?.addresses ?? ns?.state.addresses.filter((a) => a.dev !== 'lo' && a.family === 'inet').map((a) => a.address) ?? [];
   return { name: key, role: ns?.role ?? 'unknown', ...(node ? { node: node.name } : {}), addresses, nodeAddresses: node?.addresses ?? [] };
+}
+
+function tupleOf(flow: Report['flow'], leg: Leg): string {
+  const seen = leg.rows.find((r) => r.observed)?.observed;
+  const src = seen?.src ?? leg.rows[0]?.predicted?.src ?? flow.src ?? '?';
+  const srcPort = seen?.srcPort ?? flow.srcPort;
+  return flow.proto === 'icmp' ? `icmp ${src} → ${flow.dst}` : `${flow.proto} ${src}:${srcPort ?? '*'} → ${flow.dst}:${flow.dstPort ?? 80}`;
 }
 
 function headline(outcome: Outcome, request: Leg, reply: Leg | undefined, o: Observation | undefined): string {
