@@ -17,6 +17,7 @@ import { AF_BRIDGE } from './address.js';
 const RTM_NEWLINK = 16;
 const RTM_DELLINK = 17;
 const RTM_GETLINK = 18;
+const RTM_SETLINK = 19;
 const IFF_UP = 0x1;
 const IFF_NOARP = 0x80;
 const IFF_PROMISC = 0x100;
@@ -221,10 +222,10 @@ export function setRequest(
   };
 }
 
-/** Settings of a bridge port. Equivalent: `bridge link set dev NAME hairpin on`. */
+/** Settings of a bridge port. Only SETLINK reaches the bridge; NEWLINK takes the same message and does nothing. Equivalent: `bridge link set dev NAME hairpin on`. */
 export function setPortRequest(index: number, port: Omit<BridgePortAttributes, 'unknown'>, name = `#${index}`): Request {
   return {
-    type: RTM_NEWLINK,
+    type: RTM_SETLINK,
     flags: 0,
     doing: `set bridge port ${name}`,
     body(w) {
