@@ -9,6 +9,7 @@ export {
   type LinkInfo, type LinkSpec, type LinkSettings, type OperState, type PortState,
 } from './netlink/link.js';
 export type { LinkStats, VxlanAttributes, BridgeAttributes, BridgePortAttributes } from './netlink/link-tables.js';
+export { LinkRemover } from './netlink/link-remover.js';
 export { addAddrRequest, deleteAddrRequest, type AddrInfo, type AddrSpec } from './netlink/addr.js';
 export {
   addRouteRequest, deleteRouteRequest, PROTOCOL, ROUTE_TYPE, SCOPE, TABLE_LOCAL, TABLE_MAIN,
@@ -22,5 +23,12 @@ export {
 export type { QdiscInfo } from './netlink/qdisc.js';
 export { NetlinkSocket, type Refusal, type Request } from './netlink/socket.js';
 export * from './nft.js';
+export { Capture, checkFilter, type CaptureOptions, type CaptureStats } from './capture/capture.js';
+export { CaptureSet, type CapturedPacket } from './capture/capture-set.js';
+export type { RawPacket } from './capture/sink.js';
+export { netnsIdOf } from './netlink/nsid.js';
+export { ProbeSocket, type SocketKind, type SocketOptions } from './sock.js';
 export { listenTcp, socketAddress } from './listen.js';
+export { connectTcp } from './connect.js';
+export { lockFile, type FileLock } from './file-lock.js';
 export * from './versions.js';

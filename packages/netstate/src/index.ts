@@ -8,3 +8,4 @@ export * from './apply.js';
 export { readState, STATE_SCHEMA } from './read-state.js';
 export { canonicalTable, sameTable } from './nft-compare.js';
 export * from './format.js';
+export * from './roles.js';

@@ -26,7 +26,7 @@ export const command = defineCommand({
   async run({ args, options, setExitCode }) {
     const words = args.command[0] === '--' ? args.command.slice(1) : args.command;
     if (words.length === 0) throw usageError('no command was given', `podway node exec ${args.node} -- bash`);
-    const { binary, execInNode, mustRun } = await import('@podway/lab');
+    const { binary, execInNode, mustRun } = await import('@podway/lab/client');
     const state = mustRun(options.lab);
     const node = state.nodes.find((n) => n.name === args.node);
     if (!node) {

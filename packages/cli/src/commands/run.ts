@@ -20,7 +20,7 @@ export const command = defineCommand({
   },
   examples: [
     ['podway run web-e --node m2', 'one more of the sample pods'],
-    ['podway run box --image busybox -- sleep 1d', 'a pod to look around from'],
+    ['podway run box --image busybox -- sleep 86400', 'a pod to look around from'],
   ],
   needsRoot: true,
   passThrough: true,

@@ -16,7 +16,8 @@ const NTF_PROXY = 0x08;
 const NTF_EXT_LEARNED = 0x10;
 const NTF_ROUTER = 0x80;
 
-const STATE = { incomplete: 1, reachable: 2, stale: 4, delay: 8, probe: 16, failed: 32, noarp: 64, permanent: 128 } as const;
+/** Permanent first: `bridge` makes entries that are permanent and noarp, and they count as permanent. */
+const STATE = { permanent: 128, noarp: 64, incomplete: 1, reachable: 2, stale: 4, delay: 8, probe: 16, failed: 32 } as const;
 export type NeighState = keyof typeof STATE | 'none';
 /** By priority: `bridge fdb add … permanent` sets NOARP as well, and is shown as permanent. */
 const STATES_SHOWN = (['permanent', 'noarp', 'incomplete', 'reachable', 'stale', 'delay', 'probe', 'failed'] as const).map((name) => [name, STATE[name]] as const);

@@ -287,20 +287,22 @@ export interface RouteQuery {
 export function lookupRoute(socket: NetlinkSocket, q: RouteQuery, match = false): RouteInfo | undefined {
   const family = familyNumber(familyOf(q.dst));
   const length = family === AF_INET ? 32 : 128;
+  // IPv6 always names the table, and refuses the flag that asks for it.
+  const flags = (family === AF_INET ? RTM_F_LOOKUP_TABLE : 0) | (match ? RTM_F_FIB_MATCH : 0);
   try {
     const answers = socket.request({
       type: RTM_GETROUTE,
       flags: 0,
       doing: `look up the route to ${q.dst}`,
       body(w) {
-        header(w, { family, dstLength: length, srcLength: q.src ? length : 0, flags: RTM_F_LOOKUP_TABLE | (match ? RTM_F_FIB_MATCH : 0) });
+        header(w, { family, dstLength: length, srcLength: q.src ? length : 0, flags });
         writeAttributes(w, ROUTE, { dst: q.dst, src: q.src, iif: q.iif, oif: q.oif, mark: q.mark });
       },
     });
     const answer = answers[0];
     if (!answer) return undefined;
     // A looked-up route is marked as cloned; that mark would make the decoder pass it over.
-    answer.buffer.writeUInt32LE(answer.buffer.readUInt32LE(answer.start + 8) & ~RTM_F_CLONED, answer.start + 8);
+    answer.buffer.writeUInt32LE((answer.buffer.readUInt32LE(answer.start + 8) & ~RTM_F_CLONED) >>> 0, answer.start + 8);
     return decodeRoute(answer);
   } catch (e) {
     if (isPodwayError(e) && ['ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EINVAL'].includes(e.errno ?? '')) return undefined;

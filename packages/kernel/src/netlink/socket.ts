@@ -9,7 +9,7 @@
  * Source: netlink(7), RFC 3549, linux/netlink.h.
  */
 import { PodwayError, isPodwayError } from '@podway/errors';
-import { c, check, errnoName, errnoText, lastErrno, setIntOption } from '../libc.js';
+import { c, check, errnoName, errnoText, lastErrno, sendAsync, setIntOption } from '../libc.js';
 import type { Netns } from '../netns.js';
 import { eachAttribute, Writer } from './codec.js';
 
@@ -76,6 +76,17 @@ export interface Refusal {
   /** Index of the request in the batch. */
   readonly index: number;
   readonly error: PodwayError;
+}
+
+interface Batch {
+  readonly first: number;
+  /** The index behind the last request of this send. */
+  readonly next: number;
+  readonly firstSequence: number;
+  /** Of the last one that could be written: its answer ends the batch. */
+  readonly lastSequence: number;
+  /** False when none of them could be written. */
+  readonly written: boolean;
 }
 
 export class NetlinkSocket {
@@ -145,40 +156,72 @@ export class NetlinkSocket {
    */
   batch(requests: readonly Request[]): Refusal[] {
     const refusals: Refusal[] = [];
-    let next = 0;
-    while (next < requests.length) {
-      const w = this.writer;
-      w.truncate(0);
-      const first = next;
-      const firstSequence = (this.sequence + 1) >>> 0;
-      let last = -1;
-      let lastSequence = 0;
-      while (next < requests.length && next - first < BATCH_MESSAGES && w.length < BATCH_BYTES) {
-        const at = w.length;
-        try {
-          lastSequence = this.write(requests[next]!, 0);
-          last = at;
-        } catch (e) {
-          // What cannot be written (an address that is none) is refused like what the kernel will not have.
-          w.truncate(at);
-          refusals.push({ index: next, error: isPodwayError(e) ? e : new PodwayError('NETLINK_FAILED', requests[next]!.doing, { object: this.where, cause: e }) });
-        }
-        next++;
+    for (let next = 0; next < requests.length; ) {
+      const batch = this.compose(requests, next, refusals);
+      if (batch.written) {
+        this.send(() => `${batch.next - next} requests`);
+        this.collect(requests, batch, refusals);
       }
-      if (last < 0) continue;
-      w.view.setUint16(last + 6, w.view.getUint16(last + 6, true) | NLM_F_ACK, true);
-      this.send(() => `${next - first} requests`);
-      for (let done = false; !done; ) {
-        for (const m of this.receive(() => requests[next - 1]!.doing)) {
-          const index = first + ((m.sequence - firstSequence) >>> 0);
-          if (m.type !== NLMSG_ERROR || index < first || index >= next) continue;
-          const error = this.errorOf(m, () => requests[index]!.doing);
-          if (error) refusals.push({ index, error });
-          if (m.sequence === lastSequence) done = true;
-        }
-      }
+      next = batch.next;
     }
     return refusals.sort((a, b) => a.index - b.index);
+  }
+
+  /**
+   * As `batch`, with the send on a worker thread: for requests in which the kernel waits long (the
+   * removal of a device). Nothing else may be asked of this socket until the promise settles.
+   */
+  async batchInThread(requests: readonly Request[]): Promise<Refusal[]> {
+    const refusals: Refusal[] = [];
+    for (let next = 0; next < requests.length; ) {
+      const batch = this.compose(requests, next, refusals);
+      if (batch.written) {
+        if (!this.open) throw new PodwayError('NETLINK_CLOSED', 'the netlink socket was closed', { object: this.where });
+        if ((await sendAsync(this.fd, this.writer.buffer, this.writer.length)) < 0) {
+          throw new PodwayError('NETLINK_FAILED', `send to netlink: ${batch.next - next} requests`, { object: this.where });
+        }
+        this.collect(requests, batch, refusals);
+      }
+      next = batch.next;
+    }
+    return refusals.sort((a, b) => a.index - b.index);
+  }
+
+  /** As many of the requests from `first` on as go into one send, written; the last asks for an acknowledgement. */
+  private compose(requests: readonly Request[], first: number, refusals: Refusal[]): Batch {
+    const w = this.writer;
+    w.truncate(0);
+    const firstSequence = (this.sequence + 1) >>> 0;
+    let next = first;
+    let last = -1;
+    let lastSequence = 0;
+    while (next < requests.length && next - first < BATCH_MESSAGES && w.length < BATCH_BYTES) {
+      const at = w.length;
+      try {
+        lastSequence = this.write(requests[next]!, 0);
+        last = at;
+      } catch (e) {
+        // What cannot be written (an address that is none) is refused like what the kernel will not have. Its number is spent.
+        w.truncate(at);
+        refusals.push({ index: next, error: isPodwayError(e) ? e : new PodwayError('NETLINK_FAILED', requests[next]!.doing, { object: this.where, cause: e }) });
+      }
+      next++;
+    }
+    if (last >= 0) w.view.setUint16(last + 6, w.view.getUint16(last + 6, true) | NLM_F_ACK, true);
+    return { first, next, firstSequence, lastSequence, written: last >= 0 };
+  }
+
+  private collect(requests: readonly Request[], batch: Batch, refusals: Refusal[]): void {
+    const { first, next, firstSequence, lastSequence } = batch;
+    for (let done = false; !done; ) {
+      for (const m of this.receive(() => requests[next - 1]!.doing)) {
+        const index = first + ((m.sequence - firstSequence) >>> 0);
+        if (m.type !== NLMSG_ERROR || index < first || index >= next) continue;
+        const error = this.errorOf(m, () => requests[index]!.doing);
+        if (error) refusals.push({ index, error });
+        if (m.sequence === lastSequence) done = true;
+      }
+    }
   }
 
   /**

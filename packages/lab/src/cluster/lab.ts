@@ -15,7 +15,7 @@ import { CniNetwork, execInContainer, NodeRuntime, startHold, type Resident } fr
 import { AgentProcess, IN_NODE, prepareNode } from './agents.js';
 import { netConf, type LabConfig, type LabNode } from './config.js';
 import type { LabEvent, PairReport } from './events.js';
-import { labMark } from './down.js';
+import { labMark } from './belongings.js';
 import { binary, LabLayout } from './layout.js';
 import { checkPairs, type PairPod } from './pairs.js';
 import { podLogs } from './pod-logs.js';
@@ -165,7 +165,6 @@ export class Lab {
     }
     this.server.attachRuntime(podLogs((pod) => this.parts.find((p) => p.node.name === pod.spec?.nodeName)?.runtime));
     await Promise.all(this.parts.map((p) => p.runtime!.start()));
-    await this.createPods();
     await this.until(Nodes, config.nodes.length, 'nodes', (n: Node) => n.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True') ?? false,
       (n) => n.status?.conditions?.find((c) => c.type === 'Ready')?.message ?? 'it has not reported yet');
   }
@@ -189,6 +188,8 @@ export class Lab {
   private async podsReady(): Promise<Pod[]> {
     const wanted = this.o.config.pods.length;
     if (wanted === 0) return [];
+    // Not before: a pod on a node without a network would fail, wait, and be tried again.
+    await this.createPods();
     return this.until(Pods, wanted, 'pods', (p: Pod) => p.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True') ?? false,
       (p) => p.status?.containerStatuses?.map((c) => c.state?.waiting?.message ?? c.state?.waiting?.reason).find(Boolean) ?? p.status?.phase ?? 'Pending');
   }
@@ -243,7 +244,7 @@ export class Lab {
   /** Ends the lab's own work. Nodes and pods go on until `down`. */
   async close(): Promise<void> {
     for (const p of this.parts) p.agent?.stop();
-    await Promise.all(this.parts.map((p) => p.runtime?.close()));
+    await Promise.all(this.parts.flatMap((p) => (p.runtime ? [p.runtime.close()] : [])));
     for (const close of this.closers.splice(0)) await close();
     await this.server.close();
   }
