@@ -9,6 +9,7 @@ export {
   type LinkInfo, type LinkSpec, type LinkSettings, type OperState, type PortState,
 } from './netlink/link.js';
 export type { LinkStats, VxlanAttributes, BridgeAttributes, BridgePortAttributes } from './netlink/link-tables.js';
+export { LinkRemover } from './netlink/link-remover.js';
 export { addAddrRequest, deleteAddrRequest, type AddrInfo, type AddrSpec } from './netlink/addr.js';
 export {
   addRouteRequest, deleteRouteRequest, PROTOCOL, ROUTE_TYPE, SCOPE, TABLE_LOCAL, TABLE_MAIN,
@@ -28,4 +29,6 @@ export type { RawPacket } from './capture/sink.js';
 export { netnsIdOf } from './netlink/nsid.js';
 export { ProbeSocket, type SocketKind, type SocketOptions } from './sock.js';
 export { listenTcp, socketAddress } from './listen.js';
+export { connectTcp } from './connect.js';
+export { lockFile, type FileLock } from './file-lock.js';
 export * from './versions.js';

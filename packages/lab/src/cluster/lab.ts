@@ -15,7 +15,7 @@ import { CniNetwork, execInContainer, NodeRuntime, startHold, type Resident } fr
 import { AgentProcess, IN_NODE, prepareNode } from './agents.js';
 import { netConf, type LabConfig, type LabNode } from './config.js';
 import type { LabEvent, PairReport } from './events.js';
-import { labMark } from './down.js';
+import { labMark } from './belongings.js';
 import { binary, LabLayout } from './layout.js';
 import { checkPairs, type PairPod } from './pairs.js';
 import { podLogs } from './pod-logs.js';
@@ -244,7 +244,7 @@ export class Lab {
   /** Ends the lab's own work. Nodes and pods go on until `down`. */
   async close(): Promise<void> {
     for (const p of this.parts) p.agent?.stop();
-    await Promise.all(this.parts.map((p) => p.runtime?.close()));
+    await Promise.all(this.parts.flatMap((p) => (p.runtime ? [p.runtime.close()] : [])));
     for (const close of this.closers.splice(0)) await close();
     await this.server.close();
   }
