@@ -7,6 +7,7 @@ import { matchProbe, type Captured, type ProbeFacts } from '../src/index.js';
 import { filterFor } from '../src/observe/index.js';
 import { checkFilter } from '@podway/kernel';
 import { parseProcNet, receiver } from '../src/sockets.js';
+import { ruleWords } from '../src/simulate/nft-text.js';
 import { wrap, textWidth } from '../src/index.js';
 
 const MAC = { a: '0a:58:0a:f4:00:02', b: '0a:58:0a:f4:00:01' };
@@ -84,6 +85,17 @@ describe('small parts', () => {
   it('the filter is one that libpcap takes', () => {
     checkFilter(filterFor(['10.0.0.2', '10.0.1.2'], [8472, 4789]));
     assert.equal(filterFor(['10.0.0.2'], [8472]), 'ip host 10.0.0.2 or ((udp dst port 8472) and (udp[42:4] = 0xa000002 or udp[46:4] = 0xa000002))');
+  });
+
+  it('prints rules as nft does', () => {
+    const payload = (protocol: string, field: string) => ({ payload: { protocol, field } });
+    assert.equal(ruleWords([
+      { match: { op: '==', left: payload('ip', 'saddr'), right: { prefix: { addr: '10.244.0.0', len: 16 } } } },
+      { match: { op: '!=', left: payload('ip', 'daddr'), right: { set: ['10.0.0.1', { range: ['10.0.0.5', '10.0.0.9'] }] } } },
+      { match: { op: 'in', left: { ct: { key: 'state' } }, right: ['established', 'related'] } }, { counter: { packets: 1, bytes: 2 } }, { jump: { target: 'x' } },
+    ]), 'ip saddr 10.244.0.0/16 ip daddr != { 10.0.0.1, 10.0.0.5-10.0.0.9 } ct state established,related counter jump x');
+    assert.equal(ruleWords([{ vmap: { key: { meta: { key: 'iifname' } }, data: { set: [['a', { drop: null }], ['b', { goto: { target: 'y' } }]] } } }]), 'iifname vmap { a : drop, b : goto y }');
+    assert.equal(ruleWords([{ dnat: { addr: '10.1.1.1', port: 80 } }]), 'dnat to 10.1.1.1:80');
   });
 
   it('reads listening sockets', () => {
