@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { encode, TCP_FLAGS, type LayerSpec } from '@podway/packet';
-import { matchProbe, type Captured, type ProbeFacts } from '../src/index.js';
+import { isPodwayError } from '@podway/errors';
+import { flowFor, matchProbe, type Captured, type ProbeFacts, type World } from '../src/index.js';
 import { filterFor } from '../src/observe/index.js';
 import { checkFilter } from '@podway/kernel';
 import { parseProcNet, receiver } from '../src/sockets.js';
@@ -96,6 +97,26 @@ describe('small parts', () => {
     ]), 'ip saddr 10.244.0.0/16 ip daddr != { 10.0.0.1, 10.0.0.5-10.0.0.9 } ct state established,related counter jump x');
     assert.equal(ruleWords([{ vmap: { key: { meta: { key: 'iifname' } }, data: { set: [['a', { drop: null }], ['b', { goto: { target: 'y' } }]] } } }]), 'iifname vmap { a : drop, b : goto y }');
     assert.equal(ruleWords([{ dnat: { addr: '10.1.1.1', port: 80 } }]), 'dnat to 10.1.1.1:80');
+  });
+
+  it('makes a flow of what people write', () => {
+    const state = { schema: 1 as const, netns: { id: '', name: '' }, links: [], addresses: [], routes: [], rules: [], neighbours: [], fdb: [], qdiscs: [], sysctls: {}, nft: [], unread: [] };
+    const world: World = {
+      schema: 1, taken: '', links: [], unread: [],
+      namespaces: [{ key: 'outside', role: 'outside', state: { ...state, addresses: [{ dev: 'eth0', family: 'inet', address: '203.0.113.10', prefix: 24, scope: 'global' }] }, legacyTables: [] }],
+      nodes: [{ name: 'm1', netns: 'm1', addresses: ['172.18.0.2'], podCIDRs: [] }],
+      pods: ['default/web-a', 'other/web-a', 'other/new'].map((n, i) => ({ namespace: n.split('/')[0]!, name: n.split('/')[1]!, node: 'm1', ips: i < 2 ? [`10.244.0.${i + 2}`] : [], netns: n, containers: [] })),
+    };
+    assert.deepEqual(flowFor(world, { from: 'm1', to: 'web-a' }), { from: 'm1', dst: '10.244.0.2', proto: 'icmp' });
+    assert.deepEqual(flowFor(world, { from: 'web-a', to: 'other/web-a:8080' }), { from: 'default/web-a', dst: '10.244.0.3', proto: 'tcp', dstPort: 8080 });
+    assert.deepEqual(flowFor(world, { from: 'web-a', to: '10.9.9.9:53', proto: 'udp' }), { from: 'default/web-a', dst: '10.9.9.9', proto: 'udp', dstPort: 53 });
+    assert.deepEqual(flowFor(world, { from: 'outside', to: 'node/m1' }), { from: 'outside', dst: '172.18.0.2', proto: 'icmp' });
+    assert.deepEqual(flowFor(world, { from: 'web-a', to: 'outside' }).dst, '203.0.113.10');
+    const fails = (to: string, code: string) => assert.throws(() => flowFor(world, { from: 'm1', to }), (e) => isPodwayError(e, code));
+    fails('web-x', 'TRACE_UNKNOWN_TARGET');
+    fails('other/new', 'TRACE_NO_ADDRESS');
+    fails('web-a:99999', 'TRACE_BAD_PORT');
+    fails('fd00::1', 'TRACE_UNSUPPORTED');
   });
 
   it('reads listening sockets', () => {
