@@ -14,6 +14,7 @@ import { command as logs } from './logs.js';
 import { command as nodeExec } from './node-exec.js';
 import { command as run } from './run.js';
 import { command as status } from './status.js';
+import { command as trace } from './trace.js';
 import { command as up } from './up.js';
 import { command as netnsList } from './netns-list.js';
 import { command as inspectNode } from './inspect-node.js';
@@ -25,6 +26,7 @@ import { command as version } from './version.js';
 
 export const commands: readonly CommandModule[] = [
   up, down, status, get, run, deleteCommand, exec, logs, nodeExec,
+  trace,
   capture, nsenter, inspectNode, inspectPod, inspectNetns, netnsList, netnsExpose, version, completion, help, agent, complete, labProcess,
 ];
 
