@@ -7,7 +7,8 @@ import { chmodSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { PodwayError, messageOf } from '@podway/errors';
 import { listenTcp, Netns } from '@podway/kernel';
-import { Nodes, Pods, type Node, type ObjectClient, type Pod } from '@podway/kube';
+import { NETWORK_CONFIG_MAP } from '@podway/agent';
+import { ConfigMaps, Nodes, Pods, type Node, type ObjectClient, type Pod } from '@podway/kube';
 import { ApiServer, openLmdbStore } from '../apiserver/index.js';
 import { startControllers } from '../controllers/index.js';
 import { ImageStore } from '../images/index.js';
@@ -136,6 +137,10 @@ export class Lab {
         spec: n.podCIDR === undefined ? {} : { podCIDR: n.podCIDR, podCIDRs: [n.podCIDR] },
       });
     }
+    await this.client.create(ConfigMaps, {
+      apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: NETWORK_CONFIG_MAP.name, namespace: NETWORK_CONFIG_MAP.namespace },
+      data: { [NETWORK_CONFIG_MAP.key]: netConf(config) },
+    });
     const controllers = startControllers(this.server, { clusterRanges: [{ cidr: config.network.clusterCIDR, nodePrefix: config.network.nodeMask }] });
     this.closers.push(...controllers.map((c) => () => c.stop()));
   }
