@@ -7,11 +7,11 @@
  * be served. While the API is out of reach nothing is taken away; pods can still be added with what
  * was last known.
  */
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { writeDurably } from '@podway/cni';
-import { isPodwayError, messageOf } from '@podway/errors';
-import { Netns, RtNetlink } from '@podway/kernel';
+import { isTemporary, writeDurably } from '@podway/cni';
+import { isPodwayError, messageOf, PodwayError } from '@podway/errors';
+import { LinkRemover, Netns, RtNetlink } from '@podway/kernel';
 import { Nodes, Pods, type Node, type ObjectClient, type Pod } from '@podway/kube';
 import { observe } from '@podway/netstate';
 import { Attachments } from './attachments.js';
@@ -44,15 +44,20 @@ export interface AgentOptions {
 }
 
 const DEFAULT_RESYNC_MS = 30_000;
+/** How long an ADD waits for the API when the pod is not known yet. */
+const POD_LOOKUP_MS = 2000;
 export const CONFLIST_NAME = '10-podway.conflist';
 
 export class Agent {
   private readonly ns: Netns;
   private readonly netlink: RtNetlink;
+  private readonly remover: LinkRemover;
   private readonly config: NetworkConfig;
   private readonly backend: Backend = vxlan;
   private readonly reconciler: Reconciler;
   private readonly nodes = new Map<string, Node>();
+  /** Of this node. */
+  private readonly pods = new Map<string, Pod>();
   private readonly stops: (() => void)[] = [];
   private ipam!: Ipam;
   private attachments!: Attachments;
@@ -71,6 +76,7 @@ export class Agent {
     this.config = parseNetworkConfig(o.network);
     this.ns = o.netns ?? Netns.current();
     this.netlink = RtNetlink.open(this.ns);
+    this.remover = new LinkRemover(this.ns);
     this.reconciler = new Reconciler(this.ns, this.netlink, this.config.clusterCidrs, o.emit);
   }
 
@@ -110,13 +116,15 @@ export class Agent {
     });
     await this.server.listen();
     try {
+      await removeTemporaries(o.stateDir, 'node.json');
+      if (o.cniConfDir !== undefined) await removeTemporaries(o.cniConfDir, CONFLIST_NAME);
       const remembered = await this.recall();
       this.ipam = await Ipam.open({ store: new DiskStore(join(o.stateDir, 'attachments')), sets: setsOfPodCidrs(remembered?.podCidrs ?? []) });
       for (const p of this.ipam.problems) o.emit({ type: 'damaged-record', file: p.file, reason: p.reason });
       this.attachments = new Attachments({
-        node: this.ns, netlink: this.netlink, ipam: this.ipam, emit: o.emit,
+        node: this.ns, netlink: this.netlink, remover: this.remover, ipam: this.ipam, emit: o.emit,
         ready: () => this.readiness(),
-        annotations: (namespace, name) => this.annotations(namespace, name),
+        annotations: (pod) => this.annotations(pod),
       });
       await this.attachments.recover();
       // The bridge and VTEP of the agent before this one go on working; with what it knew, so does ADD.
@@ -136,14 +144,19 @@ export class Agent {
     return { reason: this.local ? 'bridge and VTEP could not be made; see the agent log' : `node ${this.o.node} has no pod CIDR or no uplink yet` };
   }
 
-  private async annotations(namespace: string, name: string): Promise<Readonly<Record<string, string>>> {
+  /** From the watch, which costs nothing; a pod that it has not brought yet is asked for. */
+  private async annotations(pod: { namespace: string; name: string; uid?: string | undefined }): Promise<Readonly<Record<string, string>>> {
+    const known = this.pods.get(`${pod.namespace}/${pod.name}`)?.metadata;
+    if (known && (pod.uid === undefined || pod.uid === known.uid)) return known.annotations ?? {};
     try {
-      const pod: Pod = await this.o.client.get(Pods, name, namespace);
-      return pod.metadata?.annotations ?? {};
+      return (await bounded(this.o.client.get(Pods, pod.name, pod.namespace), POD_LOOKUP_MS)).metadata?.annotations ?? {};
     } catch (e) {
       // A pod that the API does not know (a plugin run by hand) has none.
       if (isPodwayError(e, 'KUBE_NOT_FOUND')) return {};
-      throw e;
+      if (!isPodwayError(e, 'KUBE_UNAVAILABLE')) throw e;
+      // Pods are more urgent than wishes: without the API this one gets the next address, and the log says so.
+      this.o.emit({ type: 'failed', doing: `ask for the annotations of pod ${pod.namespace}/${pod.name}; it gets the next free address`, error: messageOf(e) });
+      return {};
     }
   }
 
@@ -162,6 +175,15 @@ export class Agent {
           this.soon();
         },
         lost: (e) => this.o.emit({ type: 'api-lost', error: messageOf(e) }),
+      }),
+    );
+    this.stops.push(
+      this.o.client.watch(Pods, { fieldSelector: `spec.nodeName=${this.o.node}` }, {
+        event: (type, pod) => {
+          const key = `${pod.metadata?.namespace ?? ''}/${pod.metadata?.name ?? ''}`;
+          if (type === 'DELETED') this.pods.delete(key);
+          else this.pods.set(key, pod);
+        },
       }),
     );
     const timer = setInterval(() => this.synced && void this.reconcile('full'), this.o.resyncMs ?? DEFAULT_RESYNC_MS);
@@ -256,6 +278,7 @@ export class Agent {
   async stop(): Promise<void> {
     for (const stop of this.stops.splice(0)) stop();
     await this.server?.close();
+    await this.remover.close();
     await (this.ipam as Ipam | undefined)?.close();
     this.netlink.close();
     this.o.emit({ type: 'stopped' });
@@ -265,6 +288,26 @@ export class Agent {
 /** The configuration the runtime finds. Flannel's form: a list, so that others can be chained behind. */
 export const conflist = (): string =>
   `${JSON.stringify({ cniVersion: '1.1.0', name: 'podway', plugins: [{ type: 'podway-cni', capabilities: { ips: true, mac: true } }] }, null, 2)}\n`;
+
+/** What a crash left of files that were being written: only those of this name, the directory may be shared. */
+async function removeTemporaries(dir: string, name: string): Promise<void> {
+  for (const file of await readdir(dir).catch(() => [])) {
+    if (isTemporary(file) && file.endsWith(`-${name}`)) await rm(join(dir, file), { force: true });
+  }
+}
+
+/** @throws KUBE_UNAVAILABLE after `ms` */
+async function bounded<T>(work: Promise<T>, ms: number): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new PodwayError('KUBE_UNAVAILABLE', `the API server did not answer within ${ms} ms`)), ms);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
 
 function deferred(): { readonly promise: Promise<void>; resolve(): void; reject(e: unknown): void } {
   let settle: { resolve(): void; reject(e: unknown): void } | undefined;

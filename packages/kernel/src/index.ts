@@ -9,6 +9,7 @@ export {
   type LinkInfo, type LinkSpec, type LinkSettings, type OperState, type PortState,
 } from './netlink/link.js';
 export type { LinkStats, VxlanAttributes, BridgeAttributes, BridgePortAttributes } from './netlink/link-tables.js';
+export { LinkRemover } from './netlink/link-remover.js';
 export { addAddrRequest, deleteAddrRequest, type AddrInfo, type AddrSpec } from './netlink/addr.js';
 export {
   addRouteRequest, deleteRouteRequest, PROTOCOL, ROUTE_TYPE, SCOPE, TABLE_LOCAL, TABLE_MAIN,

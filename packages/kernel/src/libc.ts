@@ -83,6 +83,13 @@ export function setIntOption(fd: number, level: number, name: number, value: num
   check(c.setsockopt(fd, level, name, bytes, 4), doing);
 }
 
+/** send(2) on a worker thread. @returns what libc returns; errno is not known then. */
+export const sendAsync = (fd: number, buffer: Uint8Array, length: number): Promise<number> =>
+  new Promise((resolve, reject) => {
+    const call = c.send as unknown as { async(...args: unknown[]): void };
+    call.async(fd, buffer, length, 0, (error: Error | null, result: number) => (error ? reject(error) : resolve(result)));
+  });
+
 const pollAsync = (buffer: Uint8Array, count: number, timeout: number): Promise<number> =>
   new Promise((resolve, reject) => {
     const call = c.poll as unknown as { async(...args: unknown[]): void };

@@ -22,6 +22,7 @@ const IPPROTO_IP = 0;
 const IP_TTL = 2;
 const IP_MTU_DISCOVER = 10;
 const MSG_NOSIGNAL = 0x4000;
+const EINPROGRESS = 115;
 
 export type SocketKind = 'icmp' | 'tcp' | 'udp';
 
@@ -76,8 +77,9 @@ export class ProbeSocket {
   /** Fixes the peer. For TCP this starts the handshake. The answer is an errno name when the kernel refused at once (ENETUNREACH). */
   connect(address: string, port: number): string | undefined {
     if (c.connect(this.fd, sockaddr(address, port), 16) === 0) return undefined;
-    const errno = errnoName(lastErrno());
-    return errno === 'EINPROGRESS' ? undefined : errno;
+    const errno = lastErrno();
+    // libuv, whose table of names is used, has none for EINPROGRESS.
+    return errno === EINPROGRESS ? undefined : errnoName(errno);
   }
 
   /** Sends to the connected peer. The answer is an errno name when the kernel refused (EMSGSIZE, ECONNREFUSED from an earlier ICMP error). */

@@ -7,6 +7,6 @@ export { isRunning, labNames, mustRun, nameFlag, readState, type LabState, type 
 export { belongings, labMark, type Belongings } from './cluster/belongings.js';
 export { down, type Removed } from './cluster/down.js';
 export {
-  execInContainer, execInNamespaces, execInNode, readRecords, type CommandLine, type NamespaceLetter, type PodRecord,
+  execInContainer, execInNamespaces, execInNode, exposedName, readRecords, type CommandLine, type NamespaceLetter, type PodRecord,
 } from './runtime/record.js';
 export { worldSource } from './cluster/world.js';

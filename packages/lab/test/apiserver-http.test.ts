@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { stat } from 'node:fs/promises';
+import koffi from 'koffi';
 import net from 'node:net';
 import https from 'node:https';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { Pods, type Pod, type Status } from '@podway/kube';
+import type { PodSubresources } from '../src/apiserver/index.js';
 import { running, type Running } from './apiserver-fixture.js';
 
 const JSON_BODY = { 'content-type': 'application/json' };
@@ -48,13 +50,16 @@ describe('the API over HTTP', () => {
   it('listens on a socket that somebody else opened', async () => {
     const opened = net.createServer();
     await new Promise<void>((resolve) => opened.listen(0, '127.0.0.1', resolve));
-    const { fd } = (opened as unknown as { _handle: { fd: number } })._handle;
+    // A descriptor of its own, as a socket made inside another namespace has.
+    const dup = koffi.load(null).func('int dup(int fd)') as (fd: number) => number;
+    const fd = dup((opened as unknown as { _handle: { fd: number } })._handle.fd);
+    assert.ok(fd > 2);
     const { port } = opened.address() as net.AddressInfo;
     await r.api.listen({ fd });
+    opened.close();
     const { ca } = await r.api.certificates();
     const status = await new Promise((resolve, reject) => https.get({ host: '127.0.0.1', port, path: '/healthz', ca, agent: false }, (m) => { resolve(m.statusCode); m.resume(); }).on('error', reject));
     assert.equal(status, 200);
-    opened.close();
   });
 
   describe('refusals', () => {
@@ -185,13 +190,33 @@ describe('the API over HTTP', () => {
   it('serves logs through the runtime, 501 without', async () => {
     assert.equal((await r.request('GET', `${at}/bindme/log`)).status, 501);
     assert.equal((await r.request('GET', `${at}/bindme/exec?command=ls`)).status, 501);
-    r.api.attachRuntime({
+    const speaking: PodSubresources = {
       log(p, options, out) {
         if (options.previous) return Promise.reject(new Error(`previous terminated container "${options.container}" in pod "${p.metadata?.name ?? ''}" not found`));
         out.end(`${options.container} ${String(options.tailLines)} ${String(options.follow)}\n`);
         return Promise.resolve();
       },
+    };
+    // A silent log that is followed is answered at once and ended when its reader goes.
+    let aborted: () => void = () => undefined;
+    const ended = new Promise<void>((resolve) => (aborted = resolve));
+    r.api.attachRuntime({
+      log: (_pod, _options, _out, signal) =>
+        new Promise((resolve) => {
+          signal.addEventListener('abort', () => {
+            aborted();
+            resolve();
+          });
+        }),
     });
+    const { ca } = await r.api.certificates();
+    const silent = https.get(`${r.url}${at}/bindme/log?follow=true`, { ca, agent: false, headers: { authorization: `Bearer ${r.api.token}` } }, (m) => {
+      assert.equal(m.statusCode, 200);
+      m.on('error', () => undefined);
+      silent.destroy();
+    });
+    await ended;
+    r.api.attachRuntime(speaking);
     const log = await r.request('GET', `${at}/bindme/log?tailLines=5`);
     assert.deepEqual([log.status, log.text], [200, 'c 5 false\n']);
     const previous = await r.request('GET', `${at}/bindme/log?previous=true`);

@@ -1,9 +1,19 @@
 import assert from 'node:assert/strict';
+import type { IncomingMessage } from 'node:http';
+import https from 'node:https';
 import { after, before, describe, it } from 'node:test';
 import { Told } from '@podway/kube/testing';
 import { Namespaces, Nodes, Pods, RemoteClient, type ObjectClient, type Pod } from '@podway/kube';
 import type { ApiObject } from '../src/apiserver/object.js';
 import { running, type Running } from './apiserver-fixture.js';
+
+async function until(condition: () => boolean): Promise<void> {
+  const limit = AbortSignal.timeout(5_000);
+  while (!condition()) {
+    assert.ok(!limit.aborted, 'not in time');
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
 
 interface Line {
   type: string;
@@ -68,8 +78,11 @@ describe('watch', () => {
   });
 
   it('loses nothing under concurrent writes, for many watchers at once', async () => {
-    const remote = await r.remote();
+    const wide = await running();
+    const remote = await wide.remote();
+    const client = wide.api.inProcessClient();
     const watchers = [new Told(remote, Pods), new Told(remote, Pods, { namespace: 'default' }), new Told(client, Pods), new Told(client, Pods, { labelSelector: 'odd=true' })];
+    for (const told of watchers) await told.until(() => told.syncs === 1, 'synced');
     const pod = (name: string, odd: boolean): Pod => ({ metadata: { name, namespace: 'default', labels: { odd: String(odd) } }, spec: { containers: [{ name: 'c', image: 'i' }] } });
     const writer = async (w: number): Promise<void> => {
       const via = w % 2 === 0 ? remote : client;
@@ -103,6 +116,33 @@ describe('watch', () => {
       assert.deepEqual(told.errors, []);
       told.stop();
     }
+    await wide.close();
+  });
+
+  it('cuts off a reader that does not keep up, and notices one that is gone', async () => {
+    const { ca } = await r.api.certificates();
+    const open = () =>
+      new Promise<IncomingMessage>((resolve, reject) => {
+        const headers = { authorization: `Bearer ${r.api.token}` };
+        https.get(`${r.url}/api/v1/nodes?watch=1`, { ca, agent: false, headers }, resolve).on('error', reject);
+      });
+    const slow = await open();
+    slow.on('error', () => undefined);
+    const leaving = await open();
+    leaving.on('error', () => undefined);
+    const { storage } = r.api.operations;
+    assert.equal(storage.watchers('/nodes'), 2);
+    leaving.destroy();
+    await until(() => storage.watchers('/nodes') === 1);
+    await client.create(Nodes, { metadata: { name: 'large' } });
+    const text = 'x'.repeat(200_000);
+    // Never read: some of it fits into the sockets, then into the buffer, then no more.
+    for (let i = 0; i < 400 && storage.watchers('/nodes') > 0; i++) {
+      await client.patch(Nodes, { name: 'large' }, { metadata: { annotations: { text: `${text}${String(i)}` } } }, { type: 'merge' });
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    assert.equal(storage.watchers('/nodes'), 0);
+    slow.destroy();
   });
 
   it('a client whose connection is cut catches up, even beyond the history', async () => {

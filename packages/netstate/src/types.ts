@@ -7,7 +7,8 @@
  * key (see `keys.ts`).
  *
  * The same types serve observed and desired state. Where a field is optional, a desired object
- * leaves out what it does not care about, and `diff` then does not compare it.
+ * leaves out what it does not care about, and `diff` then does not compare it. Addresses, prefixes
+ * and MACs are written as the kernel lists them: canonical text, no host bits behind a prefix.
  */
 import type { Family, NeighState, NftObject, OperState, PortState, RoutePref, RouteType, Scope } from '@podway/kernel';
 

@@ -14,13 +14,20 @@ import { command as logs } from './logs.js';
 import { command as nodeExec } from './node-exec.js';
 import { command as run } from './run.js';
 import { command as status } from './status.js';
+import { command as trace } from './trace.js';
 import { command as up } from './up.js';
 import { command as netnsList } from './netns-list.js';
+import { command as inspectNode } from './inspect-node.js';
+import { command as inspectPod } from './inspect-pod.js';
+import { command as nsenter } from './nsenter.js';
+import { command as netnsExpose } from './netns-expose.js';
+import { command as capture } from './capture.js';
 import { command as version } from './version.js';
 
 export const commands: readonly CommandModule[] = [
   up, down, status, get, run, deleteCommand, exec, logs, nodeExec,
-  netnsList, inspectNetns, version, completion, help, agent, complete, labProcess,
+  trace,
+  capture, nsenter, inspectNode, inspectPod, inspectNetns, netnsList, netnsExpose, version, completion, help, agent, complete, labProcess,
 ];
 
 /** What verbs of several words have in common. */

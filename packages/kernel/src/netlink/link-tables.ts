@@ -104,8 +104,6 @@ const INFO = {
   slaveData: attr(5, 'IFLA_INFO_SLAVE_DATA', raw),
 } as const;
 
-const PROP_LIST = 53;
-
 export const LINK = {
   address: attr(1, 'IFLA_ADDRESS', mac),
   broadcast: attr(2, 'IFLA_BROADCAST', mac),
@@ -133,7 +131,7 @@ export const LINK = {
   newIfindex: attr(49, 'IFLA_NEW_IFINDEX', i32),
   minMtu: attr(50, 'IFLA_MIN_MTU', u32),
   maxMtu: attr(51, 'IFLA_MAX_MTU', u32),
-  altNames: attr(PROP_LIST, 'IFLA_PROP_LIST', list(52, str)),
+  altNames: attr(52, 'IFLA_PROP_LIST', list(53, str)),
 } as const;
 
 /** Attributes of the peer that stand in a veth's info data behind a second ifinfomsg. */

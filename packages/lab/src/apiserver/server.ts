@@ -10,7 +10,7 @@
  * Cost: all objects are in memory (about 10 kB each with their text); a watch costs one function
  * call per change of its kind.
  */
-import http from 'node:http';
+import type http from 'node:http';
 import https from 'node:https';
 import type { AddressInfo, Server as NetServer } from 'node:net';
 import { PodwayError, messageOf } from '@podway/errors';

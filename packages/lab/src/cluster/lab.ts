@@ -244,7 +244,7 @@ export class Lab {
   /** Ends the lab's own work. Nodes and pods go on until `down`. */
   async close(): Promise<void> {
     for (const p of this.parts) p.agent?.stop();
-    await Promise.all(this.parts.map((p) => p.runtime?.close()));
+    await Promise.all(this.parts.flatMap((p) => (p.runtime ? [p.runtime.close()] : [])));
     for (const close of this.closers.splice(0)) await close();
     await this.server.close();
   }

@@ -52,14 +52,30 @@ function sinceOf(o: LogOptions): number | undefined {
   return times.length ? Math.max(...times) : undefined;
 }
 
-/** `0.log.3 0.log.2 0.log.1 0.log`: oldest first. */
-async function files(path: string): Promise<string[]> {
+interface LogFile {
+  readonly path: string;
+  readonly inode: number;
+}
+
+/** `0.log.3 0.log.2 0.log.1 0.log`, oldest first, with what each name stood for when asked. */
+async function listing(path: string): Promise<LogFile[]> {
   const name = basename(path);
   const all: string[] = await readdir(dirname(path)).catch(() => []);
   const rotated = all
     .filter((f) => f.startsWith(`${name}.`) && /^\d+$/.test(f.slice(name.length + 1)))
     .sort((a, b) => Number(b.slice(name.length + 1)) - Number(a.slice(name.length + 1)));
-  return [...rotated, ...(all.includes(name) ? [name] : [])].map((f) => join(dirname(path), f));
+  const paths = [...rotated, ...(all.includes(name) ? [name] : [])].map((f) => join(dirname(path), f));
+  const found = await Promise.all(paths.map((p) => stat(p).then((x) => ({ path: p, inode: x.ino }), () => undefined)));
+  return found.filter((f) => f !== undefined);
+}
+
+/** A listing during which no file was renamed: one that was seen twice. */
+async function files(path: string): Promise<LogFile[]> {
+  for (let before = await listing(path); ; ) {
+    const again = await listing(path);
+    if (JSON.stringify(again) === JSON.stringify(before)) return again;
+    before = again;
+  }
 }
 
 /** Takes whole lines out of a file that may still grow. */
@@ -87,77 +103,74 @@ class LineReader {
   }
 }
 
+/**
+ * The file after the one being read, which is the oldest when none is or when it was dropped meanwhile;
+ * undefined at the newest. Names move while the monitor rotates, so it is the inode that counts.
+ */
+async function openNext(path: string, reader: LineReader | undefined): Promise<LineReader | undefined> {
+  const current = await reader?.file.stat();
+  for (;;) {
+    if (current && (await stat(path).catch(() => undefined))?.ino === current.ino) return undefined;
+    const known = await files(path);
+    const next = known[current ? known.findIndex((f) => f.inode === current.ino) + 1 : 0];
+    if (!next) return undefined;
+    const handle = await open(next.path).catch(() => undefined);
+    if ((await handle?.stat())?.ino === next.inode && handle) return new LineReader(handle);
+    await handle?.close();
+  }
+}
+
+/** Entries from the oldest file on; with follow, until the end or the signal. */
 async function* readAll(path: string, options: LogOptions): AsyncGenerator<LogEntry> {
   const since = sinceOf(options);
-  const known = await files(path);
-  let reader: LineReader | undefined;
+  let reader = await openNext(path, undefined);
+  let tail: LogEntry[] | undefined = options.tailLines === undefined ? undefined : [];
+  const change = options.follow ? watchFolder(path, options) : undefined;
   try {
-    const last: LogEntry[] = [];
-    for (const f of known) {
-      const handle = await open(f).catch(() => undefined); // rotated away meanwhile
-      if (!handle) continue;
-      await reader?.file.close();
-      reader = new LineReader(handle);
-      for await (const e of reader.read()) {
-        if (!after(e, since)) continue;
-        if (options.tailLines === undefined) yield e;
-        else if (options.tailLines > 0) {
-          last.push(e);
-          if (last.length > options.tailLines) last.shift();
+    while (!options.signal?.aborted) {
+      const changed = change?.next();
+      const over = options.ended?.() === true; // asked before reading, so that the last lines are not missed
+      const next = await openNext(path, reader);
+      // What was written between the last read and a rename is still in the old file.
+      if (reader) {
+        for await (const e of reader.read()) {
+          if (!after(e, since)) continue;
+          if (tail === undefined) yield e;
+          else if (tail.push(e) > (options.tailLines ?? 0)) tail.shift();
         }
       }
+      if (next) {
+        await reader?.file.close();
+        reader = next;
+        continue;
+      }
+      yield* tail ?? [];
+      tail = undefined;
+      if (over || changed === undefined) return;
+      await changed;
     }
-    yield* last;
-    if (options.follow) yield* follow(path, reader, options, (r) => (reader = r));
   } finally {
+    change?.close();
     await reader?.file.close();
   }
 }
 
-/** The file that follows the one being read (several may, after quick rotations); undefined at the newest. */
-async function nextFile(path: string, reader: LineReader | undefined): Promise<string | undefined> {
-  const current = await reader?.file.stat();
-  if (current && (await stat(path).catch(() => undefined))?.ino === current.ino) return undefined;
-  const known = await files(path);
-  const inodes = await Promise.all(known.map((f) => stat(f).then((x) => x.ino, () => undefined)));
-  const at = current ? inodes.indexOf(current.ino) : -1; // -1: rotated away, the oldest is next
-  return known[at + 1];
-}
-
-async function* follow(path: string, first: LineReader | undefined, options: LogOptions, opened: (r: LineReader) => void): AsyncGenerator<LogEntry> {
-  let reader = first;
-  const since = sinceOf(options);
+/** next(): settles at the next change of the log's folder, or at the signal. */
+function watchFolder(path: string, options: LogOptions): { next(): Promise<void>; close(): void } {
   let wake = (): void => undefined;
-  const changes = watch(dirname(path), () => wake());
+  const tell = (): void => wake();
+  const changes = watch(dirname(path), tell);
   // The end is a state elsewhere, not a change of the file: looked at twice a second.
-  const timer = setInterval(() => wake(), 500);
-  const stop = (): void => wake();
-  options.signal?.addEventListener('abort', stop);
-  try {
-    while (!options.signal?.aborted) {
-      const changed = new Promise<void>((r) => (wake = r));
-      const over = options.ended?.() === true; // asked before reading, so that the last lines are not missed
-      if (reader) for await (const e of reader.read()) if (after(e, since)) yield e;
-      const next = await nextFile(path, reader);
-      if (next !== undefined) {
-        // What was written between the last read and the rename is still in the old file.
-        if (reader) for await (const e of reader.read()) if (after(e, since)) yield e;
-        const handle = await open(next).catch(() => undefined);
-        if (handle) {
-          await reader?.file.close();
-          reader = new LineReader(handle);
-          opened(reader);
-        }
-        continue;
-      }
-      if (over) return;
-      if (!options.signal?.aborted) await changed;
-    }
-  } finally {
-    clearInterval(timer);
-    changes.close();
-    options.signal?.removeEventListener('abort', stop);
-  }
+  const timer = setInterval(tell, 500);
+  options.signal?.addEventListener('abort', tell);
+  return {
+    next: () => new Promise((resolve) => (wake = resolve)),
+    close() {
+      clearInterval(timer);
+      changes.close();
+      options.signal?.removeEventListener('abort', tell);
+    },
+  };
 }
 
 /** The text of a log as `kubectl logs` prints it, in pieces. An absent file is an empty log. */

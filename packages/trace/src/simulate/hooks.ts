@@ -57,7 +57,7 @@ export function runHook(sim: Sim, c: Cursor, h: HookPlace): Outcome {
     const verdict = new NftWalk({
       state, packet: at.packet, family: chain.family, table: chain.table, ctState: answering ? 'established' : 'new',
       ...(h.iif === undefined ? {} : { iif: h.iif }), ...(h.oif === undefined ? {} : { oif: h.oif }),
-    }).run(chain.name);
+    }, chain.policy === 'drop' ? 'drop' : 'accept').run(chain.name);
     if (verdict.kind === 'unknown') return { end: unknown(at, h.netns, verdict.missing) };
     const last = verdict.rules.at(-1);
     const byPolicy = verdict.kind === 'continue' && chain.policy === 'drop';

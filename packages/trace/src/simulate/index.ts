@@ -66,6 +66,7 @@ export interface RoundTrip {
 export function simulateRoundTrip(world: World, flow: Flow): RoundTrip {
   const request = simulate(world, flow);
   for (const trace of request.traces) {
+    if (trace.copy) continue;
     const reply = simulateReply(world, flow, trace);
     if (reply) return { request, reply, asymmetry: asymmetryOf(trace, reply) };
   }
@@ -81,6 +82,7 @@ function asymmetryOf(request: Trace, reply: Prediction): string[] {
   const there = devicesOf(request);
   const found: string[] = [];
   for (const t of reply.traces) {
+    if (t.copy) continue;
     const back = devicesOf(t).reverse();
     if (t.outcome.kind !== 'delivered') {
       found.push(`the answer does not arrive: ${t.outcome.kind === 'dropped' ? `${t.outcome.object}: ${t.outcome.why}` : t.outcome.missing}`);
@@ -112,7 +114,7 @@ function run(sim: Sim, from: string, packet: Packet): Trace[] {
     else if (c.steps.length > MOST_STEPS) open.unshift(...unknown(c, c.place.netns, `an end: after ${MOST_STEPS} steps the packet still goes round`));
     else open.unshift(...advance(sim, c, c.place));
   }
-  return ended.map(traceOf);
+  return ended.map(traceOf).sort((a, b) => Number(a.copy ?? false) - Number(b.copy ?? false));
 }
 
 function advance(sim: Sim, c: Cursor, place: Exclude<Place, { at: 'end' }>): Cursor[] {
@@ -135,5 +137,5 @@ function traceOf(c: Cursor): Trace {
     if (last?.netns === s.netns) last.steps.push(s);
     else hops.push({ netns: s.netns, steps: [s] });
   }
-  return { outcome: c.place.outcome, hops: hops satisfies Hop[], final: c.packet, translations: c.translations };
+  return { ...(c.copy ? { copy: true as const } : {}), outcome: c.place.outcome, hops: hops satisfies Hop[], final: c.packet, translations: c.translations };
 }

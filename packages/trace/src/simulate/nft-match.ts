@@ -2,6 +2,7 @@
  * Does an nftables expression match a packet? Three answers: yes, no, and "cannot be told", with the expression that is not modelled.
  * Input is what libnftables-json(5) describes.
  */
+import { isIP } from 'node:net';
 import type { NetnsState, NftObject } from '@podway/netstate';
 import { inPrefix, addressValue } from './ip.js';
 import { lookupRoute } from './route.js';
@@ -57,14 +58,23 @@ export function evaluate(e: unknown, c: MatchContext): Value | Untold | 'absent'
     const [left, right] = e['&'];
     const v = evaluate(left, c);
     if (isUntold(v) || v === 'absent') return v;
-    const mask = typeof right === 'string' ? addressOrNumber(right) : right;
+    const mask = maskOf(right);
     if (typeof v === 'number' && typeof mask === 'number') return (v & mask) >>> 0;
     return untold(e);
   }
   return untold(e);
 }
 
-const addressOrNumber = (s: string): unknown => (/^\d+$/.test(s) ? Number(s) : s);
+/** `["fin", "syn"]` is both flags. */
+function maskOf(right: unknown): number | undefined {
+  if (typeof right === 'number') return right;
+  if (Array.isArray(right)) {
+    const parts = right.map(maskOf);
+    return parts.includes(undefined) ? undefined : parts.reduce<number>((all, x) => all | (x ?? 0), 0);
+  }
+  if (typeof right !== 'string') return undefined;
+  return /^\d+$/.test(right) ? Number(right) : TCP_FLAG[right];
+}
 
 /** 'absent': the packet has no such header, so the match is false. Undefined: not modelled. */
 function payload(e: Json, c: MatchContext): Value | Untold | 'absent' | undefined {
@@ -173,12 +183,13 @@ function compare(v: Value, right: unknown): boolean | Untold {
   if (isObject(right)) {
     if (isObject(right['prefix'])) {
       const { addr, len } = right['prefix'];
-      return typeof v === 'string' ? inPrefix(v, `${String(addr)}/${String(len)}`) : untold(right);
+      return typeof v === 'string' && isIP(v) ? inPrefix(v, `${String(addr)}/${String(len)}`) : untold(right);
     }
     if (Array.isArray(right['range'])) {
       const [low, high] = right['range'] as unknown[];
       if (typeof v === 'number' && typeof low === 'number' && typeof high === 'number') return v >= low && v <= high;
-      if (typeof v === 'string' && typeof low === 'string' && typeof high === 'string') {
+      // libnftables prints a range of empty names for a set of name patterns: nothing can be told from that.
+      if (typeof v === 'string' && typeof low === 'string' && typeof high === 'string' && [v, low, high].every((x) => isIP(x))) {
         const n = addressValue(v);
         return n >= addressValue(low) && n <= addressValue(high);
       }

@@ -21,14 +21,17 @@ export interface Writer {
   readonly time: string;
 }
 
-const SERVER_OWNED = ['name', 'namespace', 'uid', 'resourceVersion', 'generation', 'creationTimestamp', 'deletionTimestamp', 'deletionGracePeriodSeconds', 'selfLink', 'managedFields', 'generateName'].map(
-  (f) => `f:metadata\u0000f:${f}`,
-);
+const METADATA = 'f:metadata\u0000';
+const SERVER_OWNED: ReadonlySet<string> = new Set(['name', 'namespace', 'uid', 'resourceVersion', 'generation', 'creationTimestamp', 'deletionTimestamp', 'deletionGracePeriodSeconds', 'selfLink', 'managedFields', 'generateName']);
 
 function owned(shape: Shape, object: unknown): Map<string, unknown> {
   const all = leaves(shape, object);
   for (const p of [...all.keys()]) {
-    if (p === 'f:apiVersion' || p === 'f:kind' || p === 'f:metadata' || SERVER_OWNED.some((s) => within(p, s))) all.delete(p);
+    if (p === 'f:apiVersion' || p === 'f:kind' || p === 'f:metadata') all.delete(p);
+    else if (p.startsWith(METADATA)) {
+      const field = p.slice(METADATA.length + 2).split('\u0000', 1)[0] ?? '';
+      if (SERVER_OWNED.has(field)) all.delete(p);
+    }
   }
   return all;
 }
