@@ -20,7 +20,6 @@ export const command = defineCommand({
     ['podway node exec m1 -- bash', 'a shell'],
   ],
   needsRoot: true,
-  passThrough: true,
   ownSignals: true,
   view: { text: () => '' },
   async run({ args, options, setExitCode }) {

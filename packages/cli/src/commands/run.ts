@@ -1,7 +1,7 @@
 import type { Pod } from '@podway/kube';
 import { PodwayError } from '@podway/errors';
 import { defineCommand, duration, many, required, text, variadic } from '../command.js';
-import { usageError } from '../errors.js';
+import { keyValues } from '../kinds.js';
 import { labOption, namespaceOption, openLab } from '../lab.js';
 
 const DEFAULT_TIMEOUT_MS = 30_000;
@@ -23,16 +23,10 @@ export const command = defineCommand({
     ['podway run box --image busybox -- sleep 86400', 'a pod to look around from'],
   ],
   needsRoot: true,
-  passThrough: true,
   view: { text: (p: Pod) => `pod/${p.metadata?.name ?? ''} is ready at ${p.status?.podIP ?? '-'} on ${p.spec?.nodeName ?? '-'}`, names: (p) => [`pod/${p.metadata?.name ?? ''}`] },
   async run({ args, options, progress, signal }) {
     const words = args.command[0] === '--' ? args.command.slice(1) : args.command;
-    const labels: Record<string, string> = { run: args.name };
-    for (const l of options.label) {
-      const m = /^([^=]+)=(.*)$/.exec(l);
-      if (!m) throw usageError(`"${l}" is not a label`, 'Write it as key=value.');
-      labels[m[1]!] = m[2]!;
-    }
+    const labels = { run: args.name, ...keyValues(options.label) };
     const lab = await openLab(options.lab);
     try {
       const { Pods } = await import('@podway/kube');

@@ -12,6 +12,8 @@ const cidr = z.string().refine((s) => tryParseIpCidr(s) !== undefined, 'must be 
 const ip = z.string().refine((s) => tryParseIp(s) !== undefined, 'must be an IP address');
 const dnsLabel = z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'must be a name of lower-case letters, digits and dashes');
 
+const API_VERSION = 'podway.io/v1alpha1';
+
 const nodeSchema = z.strictObject({
   name: dnsLabel,
   address: ip.optional(),
@@ -31,7 +33,7 @@ const podSchema = z.strictObject({
 });
 
 const schema = z.strictObject({
-  apiVersion: z.literal('podway.io/v1alpha1'),
+  apiVersion: z.literal(API_VERSION),
   kind: z.literal('Lab'),
   name: z.string().default(DEFAULT_LAB),
   underlay: z.strictObject({
@@ -94,7 +96,7 @@ const SAMPLE_PODS: readonly LabPod[] = [['web-a', 'm1'], ['web-b', 'm1'], ['web-
 export function defaultLab(name: string = DEFAULT_LAB, nodes = 3): LabConfig {
   const names = Array.from({ length: nodes }, (_, i) => `m${i + 1}`);
   return complete(schema.parse({
-    apiVersion: 'podway.io/v1alpha1', kind: 'Lab', name,
+    apiVersion: API_VERSION, kind: 'Lab', name,
     nodes: names.map((n) => ({ name: n })),
     pods: SAMPLE_PODS.filter((p) => names.includes(p.node ?? '')),
   }), () => undefined);
@@ -192,6 +194,22 @@ function complete(file: z.output<typeof schema>, report: (path: readonly Propert
     network: { ...file.network, clusterCIDR: formatCidr(cluster), mtu: file.network.mtu },
     nodes, pods: file.pods,
   };
+}
+
+/** A lab with one node more. @throws NODE_INVALID with everything that is wrong */
+export function withNode(c: LabConfig, node: { readonly name: string; readonly address?: string; readonly podCIDR?: string; readonly labels?: Readonly<Record<string, string>> }): LabConfig {
+  const mistakes: string[] = [];
+  const read = nodeSchema.safeParse(node);
+  let config: LabConfig | undefined;
+  if (read.success) {
+    const nodes = [...c.nodes.map(({ podCIDR, ...n }) => ({ ...n, labels: { ...n.labels }, ...(podCIDR === undefined ? {} : { podCIDR }) })), read.data];
+    config = complete(
+      { apiVersion: API_VERSION, kind: 'Lab', ...c, network: { ...c.network }, nodes, pods: [...c.pods] },
+      (path, message) => mistakes.push(`${path.slice(2).join('.')}: ${message}`),
+    );
+  } else for (const issue of read.error.issues) mistakes.push(`${issue.path.join('.')}: ${issue.message}`);
+  if (config && mistakes.length === 0) return config;
+  throw new PodwayError('NODE_INVALID', `node ${node.name} cannot be added`, { object: `lab ${c.name}`, said: mistakes.join('; ') });
 }
 
 /** The network as the agents read it: a net-conf.json. */
