@@ -269,7 +269,10 @@ describe('what is not a fault', needsRoot, () => {
     assert.equal(ask('ip daddr vmap { 10.244.1.2 : drop, 10.244.1.3 : accept }')?.kind, 'dropped');
     assert.equal(ask('meta l4proto icmp ip saddr & 255.255.0.0 == 10.244.0.0 reject')?.kind, 'dropped');
     assert.equal(ask('meta l4proto icmp ip saddr & 0.0.255.255 == 0.0.0.2 reject')?.kind, 'unknown', 'a mask that is no prefix');
-    assert.equal(ask('iifname { "cni*", "b" } drop')?.kind, 'unknown', 'libnftables does not say which names');
+    assert.equal(ask('iifname { "cni*", "b" } drop')?.kind, 'dropped');
+    // libnftables 1.0 prints adjacent patterns in a set as a range of empty names.
+    const adjacent = ask('iifname { "c*", "d" } drop')?.kind;
+    assert.ok(adjacent === 'unknown' || adjacent === 'dropped', adjacent);
     assert.equal(ask('iifname "cni*" drop')?.kind, 'dropped');
   });
 });

@@ -131,7 +131,7 @@ function legOf(index: WorldIndex, direction: Leg['direction'], traces: readonly 
     const at = left.findIndex((x) => x.point === point.label);
     const [observed] = at < 0 ? [] : left.splice(at, 1);
     const differences = observed ? compare(predicted, observed) : [];
-    const watched = o !== undefined && o.notSent === undefined && known.has(point.label) && !blind.has(point.label);
+    const watched = o !== undefined && o.notSent === undefined && !o.noTraffic && known.has(point.label) && !blind.has(point.label);
     const state = observed ? (differences.length ? 'differs' : 'seen') : watched ? 'missing' : 'not observed';
     rows.push({ point, predicted, ...(observed ? { observed } : {}), state, differences, decisions });
     decisions = [];
@@ -146,7 +146,8 @@ function legOf(index: WorldIndex, direction: Leg['direction'], traces: readonly 
   return {
     direction, rows, predicted: trace.outcome, alternatives: traces.filter((t) => !t.copy).length - 1, end: decisions,
     ...(last ? { lastSeen: last.point.label } : {}), ...(o && next ? { expectedNext: next.point.label } : {}),
-    ...(o ? { asPredicted: rows.every((r) => r.state === 'seen' || r.state === 'copy' || r.state === 'not observed') } : {}),
+    ...(o?.notSent ? { asPredicted: trace.outcome.kind === 'dropped' && rows.length === 0 } : {}),
+    ...(o && !o.notSent && !o.noTraffic ? { asPredicted: rows.every((r) => r.state === 'seen' || r.state === 'copy' || r.state === 'not observed') } : {}),
     steps: steps.filter((s) => !('promiscuous' in s)).map((s) => ({ netns: s.netns, ...(s.dev ? { dev: s.dev } : {}), kind: s.kind, why: s.why })),
   };
 }
@@ -206,6 +207,7 @@ function headline(outcome: Outcome, request: Leg, reply: Leg | undefined, o: Obs
     : `cannot be told: ${outcome.missing}`;
   if (!o) return `Predicted: ${predicted}.`;
   if (o.notSent) return `Predicted: ${predicted}. The kernel did not send at all: ${o.notSent}.`;
+  if (o.noTraffic) return `Predicted: ${predicted}. No such traffic was seen.`;
   const broken = [request, ...(reply ? [reply] : [])].find((l) => l.asPredicted === false);
   if (!broken) return `Predicted: ${predicted}. Observed: the same.`;
   const way = broken.direction === 'request' ? 'on the way there' : 'on the way back';
@@ -215,6 +217,7 @@ function headline(outcome: Outcome, request: Leg, reply: Leg | undefined, o: Obs
 }
 
 function summaryOf(o: Observation, request: Leg, reply: Leg | undefined): string[] {
+  if (o.noTraffic) return ['no such traffic was seen: let Podway send its own'];
   if (o.notSent) return [`nothing sent: the kernel refused (${o.notSent})`];
   const answered = o.probes.filter((p) => p.answer?.kind === 'reply').length;
   const refused = o.probes.filter((p) => p.answer?.kind === 'refused').length;
