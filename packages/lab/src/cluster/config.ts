@@ -53,6 +53,8 @@ const schema = z.strictObject({
   }).prefault({}),
   nodes: z.array(nodeSchema).min(1).max(200).prefault([{ name: 'm1' }, { name: 'm2' }, { name: 'm3' }]),
   pods: z.array(podSchema).default([]),
+  /** Names of images of manifests, and the built-in image or folder of this machine that stands for each. */
+  images: z.record(z.string(), z.string()).default({}),
 });
 
 export type LabFile = z.input<typeof schema>;
@@ -78,6 +80,7 @@ export interface LabConfig {
   };
   readonly nodes: readonly LabNode[];
   readonly pods: readonly LabPod[];
+  readonly images: Readonly<Record<string, string>>;
 }
 
 export interface Mistake {
@@ -192,7 +195,7 @@ function complete(file: z.output<typeof schema>, report: (path: readonly Propert
     name: file.name,
     underlay: { subnet: formatCidr(subnet), prefix: subnet.prefix, gateway, mtu: file.underlay.mtu },
     network: { ...file.network, clusterCIDR: formatCidr(cluster), mtu: file.network.mtu },
-    nodes, pods: file.pods,
+    nodes, pods: file.pods, images: file.images,
   };
 }
 
@@ -204,7 +207,7 @@ export function withNode(c: LabConfig, node: { readonly name: string; readonly a
   if (read.success) {
     const nodes = [...c.nodes.map(({ podCIDR, ...n }) => ({ ...n, labels: { ...n.labels }, ...(podCIDR === undefined ? {} : { podCIDR }) })), read.data];
     config = complete(
-      { apiVersion: API_VERSION, kind: 'Lab', ...c, network: { ...c.network }, nodes, pods: [...c.pods] },
+      { apiVersion: API_VERSION, kind: 'Lab', ...c, network: { ...c.network }, nodes, pods: [...c.pods], images: { ...c.images } },
       (path, message) => mistakes.push(`${path.slice(2).join('.')}: ${message}`),
     );
   } else for (const issue of read.error.issues) mistakes.push(`${issue.path.join('.')}: ${issue.message}`);

@@ -51,7 +51,7 @@ export class Lab {
   private constructor(private readonly o: LabOptions) {
     this.config = o.config;
     this.layout = new LabLayout(o.config.name);
-    this.images = new ImageStore({ dir: this.layout.images });
+    this.images = new ImageStore({ dir: this.layout.images, map: o.config.images });
   }
 
   /** Resolves when all nodes and pods are ready and every pair of sample pods has been asked. */
