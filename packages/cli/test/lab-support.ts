@@ -46,26 +46,35 @@ export interface Done {
 
 export interface Started {
   readonly child: ChildProcess;
+  /** Stdout until now. */
+  readonly said: () => string;
   readonly done: Promise<Done>;
 }
 
-export function start(words: readonly string[], o: { readonly input?: string; readonly env?: NodeJS.ProcessEnv } = {}): Started {
+interface StartOptions {
+  readonly input?: string;
+  readonly env?: NodeJS.ProcessEnv;
+  /** Stdin stays open. */
+  readonly keepOpen?: boolean;
+}
+
+export function start(words: readonly string[], o: StartOptions = {}): Started {
   return startProgram(process.execPath, [PROGRAM, ...words], o);
 }
 
-export function startProgram(file: string, args: readonly string[], o: { readonly input?: string; readonly env?: NodeJS.ProcessEnv } = {}): Started {
+export function startProgram(file: string, args: readonly string[], o: StartOptions = {}): Started {
   const child = spawn(file, args, { stdio: ['pipe', 'pipe', 'pipe'], env: { ...process.env, NO_COLOR: '1', ...o.env } });
   let stdout = '';
   let stderr = '';
   child.stdout.setEncoding('utf8').on('data', (d: string) => (stdout += d));
   child.stderr.setEncoding('utf8').on('data', (d: string) => (stderr += d));
   child.stdin.on('error', () => undefined); // the program need not read it
-  child.stdin.end(o.input ?? '');
+  if (!o.keepOpen) child.stdin.end(o.input ?? '');
   const done = new Promise<Done>((resolve, reject) => {
     child.once('error', reject);
     child.once('close', (code, signal) => resolve({ code: code ?? (signal === 'SIGKILL' ? 137 : 143), stdout, stderr }));
   });
-  return { child, done };
+  return { child, done, said: () => stdout };
 }
 
 /** Runs the real program to its end. */
