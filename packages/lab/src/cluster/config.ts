@@ -6,7 +6,7 @@ import { isNode, LineCounter, parseDocument, type Document } from 'yaml';
 import { cidrContains, cidrNth, cidrOverlaps, formatCidr, formatIp, parseCidr, parseIp, tryParseIp, tryParseIpCidr } from '@podway/cni';
 import { PodwayError } from '@podway/errors';
 import { z } from 'zod';
-import { LabLayout, DEFAULT_LAB } from './layout.js';
+import { LabLayout, DEFAULT_LAB, LAB_NAME } from './layout.js';
 
 const cidr = z.string().refine((s) => tryParseIpCidr(s) !== undefined, 'must be a range in CIDR notation, such as 10.244.0.0/16');
 const ip = z.string().refine((s) => tryParseIp(s) !== undefined, 'must be an IP address');
@@ -35,7 +35,7 @@ const podSchema = z.strictObject({
 const schema = z.strictObject({
   apiVersion: z.literal(API_VERSION),
   kind: z.literal('Lab'),
-  name: z.string().default(DEFAULT_LAB),
+  name: z.string().refine((s) => LAB_NAME.test(s), 'must be at most 32 lower-case letters, digits and dashes').default(DEFAULT_LAB),
   underlay: z.strictObject({
     subnet: cidr.default('172.18.0.0/16'),
     mtu: z.number().int().min(576).max(65535).default(1500),
@@ -172,15 +172,24 @@ function complete(file: z.output<typeof schema>, report: (path: readonly Propert
     if (n.address === undefined) continue;
     const holder = taken.get(n.address);
     if (holder) report(['nodes', i, 'address'], `is already that of ${holder}`);
+    const value = parseIp(n.address).value;
+    if (subnet.family === 4 && (value === subnet.base || value === subnet.base + (1n << BigInt(32 - subnet.prefix)) - 1n)) {
+      report(['nodes', i, 'address'], `is the underlay's own: the first and the last address of ${formatCidr(subnet)} are no node's`);
+    }
     if (!cidrContains(subnet, parseIp(n.address))) report(['nodes', i, 'address'], `is not in the underlay's subnet ${formatCidr(subnet)}`);
     taken.set(n.address, `node ${n.name}`);
   }
   let next = 2;
-  const nodes = file.nodes.map((n): LabNode => {
+  const usable = (1n << BigInt((subnet.family === 4 ? 32 : 128) - subnet.prefix)) - 1n;
+  const nodes = file.nodes.map((n, i): LabNode => {
     let address = n.address;
-    while (address === undefined) {
+    while (address === undefined && BigInt(next) < usable) {
       const candidate = formatIp(cidrNth(subnet, next++));
       if (!taken.has(candidate)) address = candidate;
+    }
+    if (address === undefined) {
+      report(['nodes', i], `the underlay ${formatCidr(subnet)} has no address left for it`);
+      address = '';
     }
     return { name: n.name, address, podCIDR: n.podCIDR, labels: n.labels ?? {} };
   });
@@ -190,6 +199,10 @@ function complete(file: z.output<typeof schema>, report: (path: readonly Propert
     if (pods.has(key)) report(['pods', i, 'name'], `"${p.name}" is there twice`);
     pods.add(key);
     if (p.node !== undefined && !names.has(p.node)) report(['pods', i, 'node'], `there is no node ${p.node}; nodes: ${[...names].join(', ')}`);
+    const range = file.nodes.find((n) => n.name === p.node)?.podCIDR ?? file.network.clusterCIDR;
+    if (p.address !== undefined && !cidrContains(parseCidr(range), parseIp(p.address))) {
+      report(['pods', i, 'address'], range === file.network.clusterCIDR ? `is not in the cluster's range ${range}` : `is not in node ${p.node}'s range ${range}`);
+    }
   }
   return {
     name: file.name,

@@ -38,6 +38,7 @@ export async function addNode(c: MembershipContext, wish: NewNode, tell: (s: Ste
   c.remember(config);
   try {
     const host = await c.build(node);
+    c.remember(config);
     clock.step(`machine ${node.name}, cable at ${node.address}, Node object`);
     const podCIDR = await until(`node ${node.name} to have a podCIDR`, async () => (await c.client.get(Nodes, node.name)).spec?.podCIDR);
     clock.step(`podCIDR ${podCIDR} registered`);
