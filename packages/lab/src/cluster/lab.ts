@@ -3,7 +3,7 @@
  * agent). Made to be started quickly: namespaces and holders while the certificate is made, agents
  * while the nodes register; nothing waits that does not have to.
  */
-import { chmodSync, mkdirSync } from 'node:fs';
+import { chmodSync, mkdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { PodwayError } from '@podway/errors';
 import { listenTcp, Netns } from '@podway/kernel';
@@ -12,7 +12,7 @@ import { ApiServer, openLmdbStore } from '../apiserver/index.js';
 import { startControllers } from '../controllers/index.js';
 import { ImageStore } from '../images/index.js';
 import { execInContainer } from '../runtime/index.js';
-import type { LabConfig, LabNode } from './config.js';
+import type { LabConfig, LabNode, LabPod } from './config.js';
 import { serveControl } from './control.js';
 import type { LabEvent, PairReport } from './events.js';
 import { binary, LabLayout } from './layout.js';
@@ -26,6 +26,8 @@ import { createUnderlay } from './underlay.js';
 export const LAB_VERSION = '0.1.0';
 const API_PORT = 6443;
 const READY_TIMEOUT_MS = 60_000;
+/** A pod that gets no address for so long does not hold up those after it. */
+const ADDRESS_PATIENCE_MS = 1_000;
 
 export interface LabOptions {
   readonly config: LabConfig;
@@ -95,6 +97,8 @@ export class Lab {
   private async machines(): Promise<void> {
     createUnderlay(this.layout, this.config);
     this.hosts.push(...await Promise.all(this.config.nodes.map((n) => this.build(n))));
+    // The slowest part, Node.js processes that load a program: while the API server is made.
+    for (const h of this.hosts) h.startAgent();
   }
 
   private build(node: LabNode): Promise<NodeHost> {
@@ -116,39 +120,65 @@ export class Lab {
     for (const n of config.nodes) await this.register(n);
     const controllers = startControllers(this.server, { clusterRanges: [{ cidr: config.network.clusterCIDR, nodePrefix: config.network.nodeMask }] });
     this.closers.push(...controllers.map((c) => () => c.stop()));
+    // Nobody else writes to the Nodes before: they get their ranges in the order of the lab file.
+    await this.until(Nodes, config.nodes.length, 'pod ranges', (n: Node) => n.spec?.podCIDR !== undefined, () => 'it has no podCIDR');
+    for (const n of config.nodes) this.admit(n);
   }
 
   /** What the node's agent needs to reach the API, and the Node object. */
   private async register(n: LabNode): Promise<void> {
-    await this.server.writeKubeconfig(join(this.layout.node(n.name).state, 'kubeconfig'), `https://${this.config.underlay.gateway}:${API_PORT}`);
+    // Its agent begins when the file has its name: it is never there by half, and not before the object.
+    await this.server.writeKubeconfig(`${this.agentKubeconfig(n)}.new`, `https://${this.config.underlay.gateway}:${API_PORT}`);
     await this.client.create(Nodes, {
       apiVersion: 'v1', kind: 'Node', metadata: { name: n.name, labels: { ...n.labels } },
       spec: n.podCIDR === undefined ? {} : { podCIDR: n.podCIDR, podCIDRs: [n.podCIDR] },
     });
   }
 
+  /** Lets the node's agent begin. */
+  private admit(n: LabNode): void {
+    const file = this.agentKubeconfig(n);
+    renameSync(`${file}.new`, file);
+  }
+
+  private agentKubeconfig(n: LabNode): string {
+    return join(this.layout.node(n.name).state, 'kubeconfig');
+  }
+
   private async nodesReady(): Promise<void> {
-    // The agents are the slow part: Node.js processes. The kubelets register meanwhile.
-    for (const h of this.hosts) h.startAgent();
     this.server.attachRuntime(podLogs((pod) => this.hosts.find((h) => h.node.name === pod.spec?.nodeName)?.runtime));
     await Promise.all(this.hosts.map((h) => h.startKubelet(this.server, this.images)));
     await this.until(Nodes, this.config.nodes.length, 'nodes', isReady, (n: Node) => n.status?.conditions?.find((c) => c.type === 'Ready')?.message ?? 'it has not reported yet');
   }
 
+  /** Pods of one node get their addresses in the order of the lab file: each when the one before has its own. */
   private async createPods(): Promise<void> {
-    for (const p of this.o.config.pods) {
-      await this.client.create(Pods, {
-        apiVersion: 'v1', kind: 'Pod',
-        metadata: {
-          name: p.name, namespace: p.namespace ?? 'default', ...(p.labels === undefined ? {} : { labels: p.labels }),
-          ...(p.address === undefined ? {} : { annotations: { 'podway.io/ip-addrs': JSON.stringify([p.address]) } }),
-        },
-        spec: {
-          ...(p.node === undefined ? {} : { nodeName: p.node }),
-          containers: [{ name: p.name, image: p.image, ...(p.command === undefined ? {} : { command: [...p.command] }) }],
-        },
-      });
-    }
+    const { pods } = this.o.config;
+    const nodes = [...new Set(pods.map((p) => p.node))];
+    await Promise.all(nodes.map(async (node) => {
+      const runtime = this.hosts.find((h) => h.node.name === node)?.runtime;
+      for (const p of pods.filter((q) => q.node === node)) {
+        const created = await this.createPod(p);
+        const until = performance.now() + ADDRESS_PATIENCE_MS;
+        while (runtime && performance.now() < until && !runtime.records().some((r) => r.uid === created.metadata?.uid)) {
+          await new Promise((resolve) => setTimeout(resolve, 2));
+        }
+      }
+    }));
+  }
+
+  private createPod(p: LabPod): Promise<Pod> {
+    return this.client.create(Pods, {
+      apiVersion: 'v1', kind: 'Pod',
+      metadata: {
+        name: p.name, namespace: p.namespace ?? 'default', ...(p.labels === undefined ? {} : { labels: p.labels }),
+        ...(p.address === undefined ? {} : { annotations: { 'podway.io/ip-addrs': JSON.stringify([p.address]) } }),
+      },
+      spec: {
+        ...(p.node === undefined ? {} : { nodeName: p.node }),
+        containers: [{ name: p.name, image: p.image, ...(p.command === undefined ? {} : { command: [...p.command] }) }],
+      },
+    });
   }
 
   private async podsReady(): Promise<Pod[]> {
@@ -222,8 +252,9 @@ export class Lab {
       build: async (node) => {
         const host = await this.build(node);
         this.hosts.push(host);
-        await this.register(node);
         host.startAgent();
+        await this.register(node);
+        this.admit(node);
         await host.startKubelet(this.server, this.images);
         return host;
       },

@@ -2,6 +2,7 @@
  * One node of a lab: its folder, its namespaces with their holder, its kubelet and its agent. Made in two
  * steps, since the machine can stand before there is an API to join.
  */
+import { watch, type FSWatcher } from 'node:fs';
 import { join } from 'node:path';
 import { messageOf } from '@podway/errors';
 import { Netns } from '@podway/kernel';
@@ -34,6 +35,7 @@ export class NodeHost {
 
   private agent: AgentProcess | undefined;
   private kubelet: NodeRuntime | undefined;
+  private watcher: FSWatcher | undefined;
 
   /** A machine with its cable in the switch. @throws NETNS_EXISTS when its name is taken on this machine */
   static async build(context: HostContext, node: LabNode, port: number): Promise<NodeHost> {
@@ -57,7 +59,7 @@ export class NodeHost {
     return new NodeHost(node, holder, context, port);
   }
 
-  /** The agent: a process of its own, the slow part of a start. It waits for the API by itself. */
+  /** The agent: a process of its own, the slow part of a start. It waits until its kubeconfig is there. */
   startAgent(): void {
     const { layout, program, emit } = this.context;
     this.agent = new AgentProcess({ layout, node: this.node.name, holderPid: this.holder.pid, program, emit });
@@ -79,6 +81,9 @@ export class NodeHost {
       images, init,
       warn: (message, error) => emit({ type: 'warning', message: `${name}: ${message}: ${messageOf(error)}` }),
     });
+    // The agent puts its configuration there when pods can be served: the kubelet need not find out by asking.
+    this.watcher = watch(dirs.cniConf, () => void this.kubelet?.heartbeat());
+    this.watcher.on('error', () => undefined); // the node is being taken away
     await this.kubelet.start();
   }
 
@@ -89,6 +94,7 @@ export class NodeHost {
   /** Ends the lab's own work on the node. What runs there goes on. */
   async leave(): Promise<void> {
     this.agent?.stop();
+    this.watcher?.close();
     await this.kubelet?.close();
   }
 
