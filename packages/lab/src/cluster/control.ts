@@ -32,7 +32,7 @@ export interface MembershipResult {
   readonly address: string;
   readonly podCIDR: string;
   readonly steps: readonly Step[];
-  /** When the kernel of each other node had, or had lost, the way to it: since the Node object was ready, or removed. */
+  /** When the kernel of each other node had, or had lost, the way to it: since its own end stood, or its Node object was removed. */
   readonly peers: readonly { readonly node: string; readonly ms: number }[];
 }
 

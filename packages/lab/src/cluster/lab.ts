@@ -7,12 +7,13 @@ import { chmodSync, mkdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { PodwayError } from '@podway/errors';
 import { listenTcp, Netns } from '@podway/kernel';
-import { Nodes, Pods, type Node, type ObjectClient, type Pod } from '@podway/kube';
+import { NETWORK_CONFIG_MAP } from '@podway/agent';
+import { ConfigMaps, Nodes, Pods, type Node, type ObjectClient, type Pod } from '@podway/kube';
 import { ApiServer, openLmdbStore } from '../apiserver/index.js';
 import { startControllers } from '../controllers/index.js';
 import { ImageStore } from '../images/index.js';
 import { execInContainer } from '../runtime/index.js';
-import type { LabConfig, LabNode, LabPod } from './config.js';
+import { netConf, type LabConfig, type LabNode, type LabPod } from './config.js';
 import { serveControl } from './control.js';
 import type { LabEvent, PairReport } from './events.js';
 import { binary, LabLayout } from './layout.js';
@@ -118,6 +119,10 @@ export class Lab {
     await this.server.listen({ fd });
     await this.server.writeKubeconfig(this.layout.kubeconfig, this.url);
     for (const n of config.nodes) await this.register(n);
+    await this.client.create(ConfigMaps, {
+      apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: NETWORK_CONFIG_MAP.name, namespace: NETWORK_CONFIG_MAP.namespace },
+      data: { [NETWORK_CONFIG_MAP.key]: netConf(config) },
+    });
     const controllers = startControllers(this.server, { clusterRanges: [{ cidr: config.network.clusterCIDR, nodePrefix: config.network.nodeMask }] });
     this.closers.push(...controllers.map((c) => () => c.stop()));
     // Nobody else writes to the Nodes before: they get their ranges in the order of the lab file.
