@@ -15,7 +15,8 @@
  * Cost: one session of the list is one TCP connection. Source: BIRD 2.0 user's guide, RFC 4456, RFC 4724, RFC 2385.
  */
 import { formatCidr, parseCidr } from '@podway/cni';
-import { familyOf, type BgpTimers, type Family, type ImportRule } from './settings.js';
+import { familyOf } from '../node/addresses.js';
+import type { BgpTimers, Family, ImportRule } from './settings.js';
 
 export type SessionType = 'mesh' | 'rr' | 'client' | 'external';
 
@@ -133,7 +134,7 @@ function template(k: Kind, s: Speaker): string {
     `local ${s.local[of.family] === undefined ? '' : `${s.local[of.family]} `}as ${s.asn};`,
     far ? `multihop${of.multihop === undefined ? '' : ` ${of.multihop}`};` : 'direct;',
     of.type === 'client' && 'rr client;',
-    of.type === 'client' && s.clusterId !== undefined && `rr cluster id ${s.clusterId};`,
+    of.export === 'reflect' && s.clusterId !== undefined && `rr cluster id ${s.clusterId};`,
     // Racks share an AS number, and routers hand the routes of one to the other.
     external && !internal && of.export === 'own' && 'allow local as 1;',
     `hold time ${s.timers.hold};`,

@@ -45,7 +45,10 @@ const any = (c: Md5Counters): boolean => c.notFound + c.unexpected + c.failure >
 export function explainSession(s: BgpPeerStatus, probe?: PeerProbe): SessionExplanation {
   if (s.state === 'Established') return { cause: 'established', text: 'the session stands' };
   if (s.disabled) return { cause: 'disabled', text: 'it is switched off here', fix: `birdc enable ${s.protocol}` };
-  const conversation = s.state === 'Idle' || s.state === 'Close' || probe === undefined ? fromError(s) : undefined;
+  const waits = s.state === 'Idle' || s.state === 'Close' || probe === undefined;
+  // A speaker whose last session was switched off listens no more.
+  const refusedAfterwards = probe?.tcp === 'ECONNREFUSED' && /^Received: .*shutdown/i.test(s.lastError ?? '');
+  const conversation = waits || refusedAfterwards ? fromError(s) : undefined;
   const said = conversation ?? (probe && fromProbe(s, probe)) ?? fromError(s);
   if (said) return s.gracefulRestart ? { ...said, text: `${said.text}; its routes are kept while it may be restarting` } : said;
   if (s.gracefulRestart) return { cause: 'restarting', text: 'the peer is gone; its routes are kept while it may be restarting' };
@@ -91,7 +94,7 @@ const unreachable = (s: BgpPeerStatus): SessionExplanation => ({
   cause: 'unreachable', text: `${s.address} does not answer: the peer is down, or not on this network`, fix: `ping ${s.address}; ip neigh show ${s.address}`,
 });
 const noSpeaker = (s: BgpPeerStatus): SessionExplanation => ({
-  cause: 'no-speaker', text: `${s.address} is up, and nothing listens on TCP port 179 there`, fix: `Is BIRD running on ${s.name}?`,
+  cause: 'no-speaker', text: `${s.address} is up, and nothing listens on TCP port 179 there`, fix: `Is BIRD running on ${s.name}, with this session switched on?`,
 });
 
 function fromProbe(s: BgpPeerStatus, { tcp, ping, md5 }: PeerProbe): SessionExplanation | undefined {

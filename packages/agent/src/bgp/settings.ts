@@ -7,6 +7,7 @@
 import { tryParseIp, tryParseIpCidr } from '@podway/cni';
 import { PodwayError } from '@podway/errors';
 import { matchesLabels, parseLabelSelector } from '@podway/kube';
+import { familyOf } from '../node/addresses.js';
 
 /** What is taken from an external peer: `cluster` (pod ranges of the cluster), `default` (these and the default route), `all`, or ranges. */
 export type ImportRule = 'cluster' | 'default' | 'all' | 'none' | readonly string[];
@@ -55,7 +56,6 @@ export interface BgpNode {
 }
 
 export type Family = 'inet' | 'inet6';
-export const familyOf = (addressOrCidr: string): Family => (addressOrCidr.includes(':') ? 'inet6' : 'inet');
 export const addressOf = (node: BgpNode, family: Family): string | undefined => node.addresses.find((a) => familyOf(a) === family);
 
 export interface BgpTimers {

@@ -10,7 +10,8 @@
  */
 import { cidrContains, formatIp, parseIp, parseIpCidr } from '@podway/cni';
 import type { Session, Speaker } from './bird-config.js';
-import { addressOf, familyOf, isReflector, selects, timersOf, type BgpExternalPeer, type BgpNode, type BgpSettings, type BgpTimers, type Family } from './settings.js';
+import { familyOf } from '../node/addresses.js';
+import { addressOf, isReflector, selects, timersOf, type BgpExternalPeer, type BgpNode, type BgpSettings, type BgpTimers, type Family } from './settings.js';
 
 export interface NodeSpeakerInput {
   readonly settings: BgpSettings;

@@ -14,6 +14,8 @@ import { command as logs } from './logs.js';
 import { command as nodeExec } from './node-exec.js';
 import { command as run } from './run.js';
 import { command as status } from './status.js';
+import { command as bgpRoutes } from './bgp-routes.js';
+import { command as bgpStatus } from './bgp-status.js';
 import { command as trace } from './trace.js';
 import { command as up } from './up.js';
 import { command as netnsList } from './netns-list.js';
@@ -26,13 +28,14 @@ import { command as version } from './version.js';
 
 export const commands: readonly CommandModule[] = [
   up, down, status, get, run, deleteCommand, exec, logs, nodeExec,
-  trace,
+  trace, bgpStatus, bgpRoutes,
   capture, nsenter, inspectNode, inspectPod, inspectNetns, netnsList, netnsExpose, version, completion, help, agent, complete, labProcess,
 ];
 
 /** What verbs of several words have in common. */
 export const groups: Readonly<Record<string, string>> = {
   node: 'Nodes of a lab',
+  bgp: 'BGP sessions and routes of nodes',
   netns: 'Network namespaces of this machine',
   inspect: 'Look at one thing in full',
 };
