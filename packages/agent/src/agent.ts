@@ -21,6 +21,9 @@ import type { AgentEvent } from './events.js';
 import { DiskStore, Ipam, setsOfPodCidrs } from './ipam/index.js';
 import { desiredNode } from './node/desired.js';
 import { BACKEND_ANNOTATION, localNode, peersOf } from './node/peers.js';
+import { backendOf } from './backends/index.js';
+import { birdDaemonControl } from './bgp/index.js';
+import { Supervisor } from './daemons/index.js';
 import { planBackends, type BackendPlan } from './node/transition.js';
 import { PodSides } from './node/pod-sides.js';
 import { Reconciler } from './node/reconciler.js';
@@ -47,6 +50,7 @@ export interface AgentOptions {
 const DEFAULT_RESYNC_MS = 30_000;
 /** How long the old way between nodes stays after the last node has left it. */
 const SETTLE_MS = 1000;
+const CHANGING_MS = 300;
 /** How long an ADD waits for the API when the pod is not known yet. */
 const POD_LOOKUP_MS = 2000;
 export const CONFLIST_NAME = '10-podway.conflist';
@@ -205,6 +209,9 @@ export class Agent {
       }),
     );
     const timer = setInterval(() => this.synced && void this.reconcile('full'), this.o.resyncMs ?? DEFAULT_RESYNC_MS);
+    // During a change routes may be learned at any time, and nobody tells.
+    const changing = setInterval(() => this.previous && this.synced && void this.reconcile('full'), CHANGING_MS);
+    this.stops.push(() => clearInterval(changing));
     this.stops.push(() => clearInterval(timer));
   }
 
@@ -218,11 +225,26 @@ export class Agent {
     });
   }
 
-  private async reconcile(how: 'full' | 'incremental'): Promise<void> {
+  /** One at a time, in the order they were asked for; what waits already is enough. */
+  private reconcile(how: 'full' | 'incremental'): Promise<void> {
+    if (this.waiting.has(how)) return this.working;
+    this.waiting.add(how);
+    this.working = this.working.then(() => {
+      this.waiting.delete(how);
+      return this.reconcileNow(how);
+    });
+    return this.working;
+  }
+
+  private working: Promise<void> = Promise.resolve();
+  private readonly waiting = new Set<'full' | 'incremental'>();
+
+  private async reconcileNow(how: 'full' | 'incremental'): Promise<void> {
     try {
       const self = this.nodes.get(this.o.node);
       if (!self) return;
-      const local = localNode(self, observe(this.ns, { nft: false }));
+      const state = observe(this.ns, { nft: false });
+      const local = localNode(self, state);
       if (!local) return;
       if (local.podCidrs.join() !== this.local?.podCidrs.join()) {
         this.ipam.setRanges(setsOfPodCidrs(local.podCidrs));
@@ -234,7 +256,7 @@ export class Agent {
       const began = performance.now();
       const before = this.peers;
       const { peers: all, problems } = peersOf([...this.nodes.values()], this.o.node);
-      const plan = planBackends(this.config, this.previous, local, all);
+      const plan = planBackends(this.config, this.previous, local, all, state.routes);
       this.plan = plan;
       const peers = plan.parts.flatMap((p) => p.peers);
       this.peers = peers;
@@ -242,6 +264,7 @@ export class Agent {
       const desired = desiredNode({ config: this.config, local, plan, attachments: this.ipam.list() });
       const applied = how === 'full' || !this.announced ? this.reconciler.full(desired) : this.reconciler.incremental(desired);
       this.standing = !applied.failed.some((f) => f.change.kind === 'link' || f.change.kind === 'address');
+      await this.runDaemons(local, plan);
       if (how === 'full') this.podSides.adapt(plan.mtu, this.ipam.list());
       const joined = peers.filter((p) => !before.some((b) => b.name === p.name)).map((p) => p.name);
       const left = before.filter((b) => !peers.some((p) => p.name === b.name)).map((b) => b.name);
@@ -275,6 +298,16 @@ export class Agent {
     for (const p of problems) if (this.knownProblems.get(p.node) !== p.reason) this.o.emit({ type: 'peer-problem', ...p });
     this.knownProblems = new Map(problems.map((p) => [p.node, p.reason]));
   }
+
+  /** What the backends in use need to run; nothing is started for those that need nothing. */
+  private async runDaemons(local: LocalNode, plan: BackendPlan): Promise<void> {
+    const specs = plan.parts.flatMap((p) => backendOf(p.config).daemons?.(p.config, local, p.peers) ?? []);
+    if (specs.length === 0 && !this.supervisor) return;
+    this.supervisor ??= new Supervisor({ dir: join(this.o.stateDir, 'daemons'), emit: (e) => this.o.emit(e), controls: { bird: birdDaemonControl } });
+    await this.supervisor.apply(specs);
+  }
+
+  private supervisor: Supervisor | undefined;
 
   /** Our ends into our Node object, when they are not there already. */
   private async publish(self: Node, plan: BackendPlan): Promise<void> {
@@ -335,7 +368,9 @@ export class Agent {
   async stop(): Promise<void> {
     for (const stop of this.stops.splice(0)) stop();
     clearTimeout(this.settling);
+    await this.working;
     await this.server?.close();
+    await this.supervisor?.close();
     await this.remover.close();
     await (this.ipam as Ipam | undefined)?.close();
     this.netlink.close();

@@ -6,6 +6,7 @@
 import { describeIssues, formatCidr, parseCidr, tryParseIpCidr } from '@podway/cni';
 import { PodwayError } from '@podway/errors';
 import { z } from 'zod';
+import { bgpProblems, type BgpSettings } from './bgp/settings.js';
 
 export interface VxlanConfig {
   readonly type: 'vxlan';
@@ -33,7 +34,7 @@ export interface NoneConfig {
   readonly type: 'none';
 }
 
-export type BackendConfig = VxlanConfig | HostGwConfig | IpipConfig | NoneConfig;
+export type BackendConfig = VxlanConfig | HostGwConfig | IpipConfig | BgpSettings | NoneConfig;
 export type BackendType = BackendConfig['type'];
 
 export const WIRINGS = ['bridge', 'ptp'] as const;
@@ -73,6 +74,20 @@ const schema = z.object({
     DirectRouting: z.boolean().optional(),
     CrossSubnet: z.boolean().optional(),
     MTU: mtu.optional(),
+    ASN: z.number().int().default(64512),
+    Mesh: z.boolean().default(true),
+    Reflectors: z.array(z.string()).default([]),
+    ClusterID: z.string().optional(),
+    Peers: z.array(z.strictObject({
+      Address: z.string(),
+      ASN: z.number().int(),
+      Password: z.string().optional(),
+      NodeSelector: z.string().optional(),
+      Import: z.union([z.enum(['cluster', 'default', 'all', 'none']), z.array(z.string())]).optional(),
+      Multihop: z.number().int().optional(),
+    })).default([]),
+    Password: z.string().optional(),
+    HoldTime: z.number().int().optional(),
   }),
 });
 
@@ -83,8 +98,19 @@ const BACKENDS: { readonly [T in BackendType]: (raw: Raw) => Extract<BackendConf
   vxlan: (b) => ({ type: 'vxlan', vni: b.VNI, port: b.Port, device: b.Device ?? `flannel.${b.VNI}`, crossSubnet: b.CrossSubnet ?? b.DirectRouting ?? false }),
   'host-gw': () => ({ type: 'host-gw' }),
   ipip: (b) => ({ type: 'ipip', device: b.Device ?? 'flannel.ipip', crossSubnet: b.CrossSubnet ?? b.DirectRouting ?? false }),
+  bgp: (b) => defined({
+    type: 'bgp' as const, asn: b.ASN, mesh: b.Mesh, reflectors: b.Reflectors, clusterId: b.ClusterID, password: b.Password, holdTime: b.HoldTime,
+    peers: b.Peers.map((p) => defined({
+      address: p.Address, asn: p.ASN, password: p.Password, nodeSelector: p.NodeSelector, import: p.Import, multihop: p.Multihop,
+    })),
+  }),
   none: () => ({ type: 'none' }),
 };
+/** Without what is undefined. */
+function defined<T extends object>(o: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(o).filter(([, v]) => v !== undefined)) as { [K in keyof T]: Exclude<T[K], undefined> };
+}
+
 export const BACKEND_TYPES = Object.keys(BACKENDS) as BackendType[];
 
 const isBackendType = (type: string): type is BackendType => (BACKEND_TYPES as string[]).includes(type);
@@ -114,8 +140,11 @@ export function parseNetworkConfig(text: string): NetworkConfig {
   const type = c.Backend.Type;
   if (!isBackendType(type)) throw bad(`Backend.Type: "${type}" is not one of: ${BACKEND_TYPES.join(', ')}`);
   const asked = c.MTU ?? c.Backend.MTU;
+  const backend = BACKENDS[type](c.Backend);
+  const wrong = backend.type === 'bgp' ? bgpProblems(backend) : [];
+  if (wrong.length) throw bad(wrong.join('; '));
   return {
     clusterCidrs, wiring: c.Wiring, bridge: c.Bridge, masquerade: c.Masquerade, ...(asked === undefined ? {} : { mtu: asked }),
-    backend: BACKENDS[type](c.Backend),
+    backend,
   };
 }

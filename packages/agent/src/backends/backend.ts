@@ -4,6 +4,7 @@
  */
 import type { NetnsState } from '@podway/netstate';
 import type { BackendConfig, BackendType, NetworkConfig } from '../config.js';
+import type { DaemonSpec } from '../daemons/spec.js';
 
 export interface Uplink {
   readonly dev: string;
@@ -17,6 +18,8 @@ export interface LocalNode {
   readonly name: string;
   readonly podCidrs: readonly string[];
   readonly uplink: Uplink;
+  /** Of the Node object: for what selects nodes by label. */
+  readonly labels?: Readonly<Record<string, string>>;
 }
 
 /** What a backend of a node tells the others about its end. Only what is public. */
@@ -40,6 +43,7 @@ export interface Peer {
   readonly name: string;
   readonly podCidrs: readonly string[];
   readonly ends: NodeEnds;
+  readonly labels?: Readonly<Record<string, string>>;
 }
 
 export interface Backend<B extends BackendConfig = BackendConfig> {
@@ -51,4 +55,8 @@ export interface Backend<B extends BackendConfig = BackendConfig> {
   refuses(config: NetworkConfig<B>, local: LocalNode, peer: Peer): string | undefined;
   /** Everything this backend wants in the node's namespace. Pure. @param mtu of pods and tunnels */
   desired(config: NetworkConfig<B>, local: LocalNode, peers: readonly Peer[], mtu: number): Partial<NetnsState>;
+  /** Programs that must run beside the agent. Pure. */
+  daemons?(config: NetworkConfig<B>, local: LocalNode, peers: readonly Peer[]): DaemonSpec[];
+  /** Routes to peers are learned by a program and marked with this protocol: a peer is reached only when they are there. */
+  readonly learnsRoutes?: number;
 }

@@ -2,6 +2,7 @@
 import { PodwayError } from '@podway/errors';
 import type { BackendConfig, BackendType, NetworkConfig } from '../config.js';
 import type { Backend, LocalNode } from './backend.js';
+import { bgp } from './bgp.js';
 import { hostGw } from './host-gw.js';
 import { ipip } from './ipip.js';
 import { none } from './none.js';
@@ -12,7 +13,7 @@ export type { Backend, BackendEnd, LocalNode, NodeEnds, Peer, Uplink } from './b
 export { tunnelAddress } from './routes.js';
 export { vtepMac } from './vxlan.js';
 
-const ALL: { readonly [T in BackendType]: Backend<Extract<BackendConfig, { type: T }>> } = { vxlan, 'host-gw': hostGw, ipip, none };
+const ALL: { readonly [T in BackendType]: Backend<Extract<BackendConfig, { type: T }>> } = { vxlan, 'host-gw': hostGw, ipip, bgp, none };
 
 /** The backend of a configuration. The type says which; that config and backend belong together is known here and nowhere else. */
 export const backendOf = (config: NetworkConfig): Backend => ALL[config.backend.type] as unknown as Backend;

@@ -53,7 +53,7 @@ export function peersOf(nodes: readonly Node[], self: string): { peers: Peer[]; 
       continue;
     }
     for (const c of podCidrs) taken.set(c, name);
-    peers.push({ name, podCidrs, ends });
+    peers.push({ name, podCidrs, ends, labels: node.metadata?.labels ?? {} });
   }
   return { peers, problems };
 }
@@ -76,5 +76,5 @@ export function localNode(node: Node, state: NetnsState): LocalNode | undefined 
   const uplink = uplinkOf(state, internalIp(node));
   const podCidrs = podCidrsOf(node);
   if (!uplink || podCidrs.length === 0) return undefined;
-  return { name: node.metadata?.name ?? '', podCidrs, uplink };
+  return { name: node.metadata?.name ?? '', podCidrs, uplink, labels: node.metadata?.labels ?? {} };
 }

@@ -11,6 +11,7 @@
  *
  * The MTU is the smaller of the two meanwhile, so that no packet fits only one of them.
  */
+import type { Route } from '@podway/netstate';
 import { backendOf, podMtu } from '../backends/index.js';
 import type { LocalNode, NodeEnds, Peer } from '../backends/backend.js';
 import type { BackendType, NetworkConfig } from '../config.js';
@@ -27,21 +28,28 @@ export interface BackendPlan {
   readonly ends: NodeEnds;
 }
 
-export function planBackends(config: NetworkConfig, previous: NetworkConfig | undefined, local: LocalNode, peers: readonly Peer[]): BackendPlan {
+/** @param routes of the node as they are: what a learning backend must have learned before the old way can go. */
+export function planBackends(
+  config: NetworkConfig, previous: NetworkConfig | undefined, local: LocalNode, peers: readonly Peer[], routes: readonly Route[] = [],
+): BackendPlan {
   const wanted = backendOf(config);
   const old = previous && backendOf(previous);
   const now: Peer[] = [];
   const still: Peer[] = [];
+  /** Wanted the new way, but it is not there yet: both are kept up. */
+  const both: Peer[] = [];
   const problems: PeerProblem[] = [];
   for (const peer of peers) {
     const refusal = wanted.refuses(config, local, peer);
-    if (refusal === undefined) now.push(peer);
+    const reached = wanted.learnsRoutes === undefined || previous === undefined || hasLearned(wanted.learnsRoutes, peer, routes);
+    if (refusal === undefined && reached) now.push(peer);
+    else if (refusal === undefined) both.push(peer);
     else if (previous && old && old.refuses(previous, local, peer) === undefined) still.push(peer);
     else problems.push({ node: peer.name, reason: refusal });
   }
   const changing = previous !== undefined && (still.length > 0 || peers.some((p) => p.ends.uses === previous.backend.type));
   const settled = !changing;
-  const uses: BackendType = still.length > 0 && previous ? previous.backend.type : config.backend.type;
+  const uses: BackendType = still.length + both.length > 0 && previous ? previous.backend.type : config.backend.type;
   const keep = settled ? undefined : previous;
   return {
     parts: [{ config, peers: now }, ...(keep ? [{ config: keep, peers: still }] : [])],
@@ -56,3 +64,6 @@ export function planBackends(config: NetworkConfig, previous: NetworkConfig | un
     },
   };
 }
+
+const hasLearned = (protocol: number, peer: Peer, routes: readonly Route[]): boolean =>
+  peer.podCidrs.every((c) => routes.some((r) => r.protocol === protocol && r.dst === c));

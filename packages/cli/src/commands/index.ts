@@ -18,6 +18,8 @@ import { command as run } from './run.js';
 import { command as status } from './status.js';
 import { command as networkGet } from './network-get.js';
 import { command as networkSet } from './network-set.js';
+import { command as bgpRoutes } from './bgp-routes.js';
+import { command as bgpStatus } from './bgp-status.js';
 import { command as trace } from './trace.js';
 import { command as up } from './up.js';
 import { command as netnsList } from './netns-list.js';
@@ -30,7 +32,7 @@ import { command as version } from './version.js';
 
 export const commands: readonly CommandModule[] = [
   up, down, status, get, run, deleteCommand, exec, logs, nodeExec, nodeAdd, nodeRemove,
-  trace, networkGet, networkSet,
+  trace, networkGet, networkSet, bgpStatus, bgpRoutes,
   capture, nsenter, inspectNode, inspectPod, inspectNetns, netnsList, netnsExpose, version, completion, help, agent, complete, labProcess,
 ];
 
@@ -38,6 +40,7 @@ export const commands: readonly CommandModule[] = [
 export const groups: Readonly<Record<string, string>> = {
   node: 'Nodes of a lab',
   network: 'How pods of different nodes reach each other',
+  bgp: 'BGP sessions and routes of nodes',
   netns: 'Network namespaces of this machine',
   inspect: 'Look at one thing in full',
 };
