@@ -5,10 +5,12 @@ export { waitReadable, errnoName, errnoNumber, errnoText } from './libc.js';
 export * from './netlink/rtnetlink.js';
 export { AF_INET, AF_INET6, addressBytes, addressText, familyOf, familyNumber, type Family } from './netlink/address.js';
 export {
-  checkIfname, createRequests, deleteRequest, setRequest, setPortRequest, setBridgeRequest,
+  checkIfname, createRequests, deleteRequest, macvlanModeName, setRequest, setPortRequest, setBridgeRequest,
   type LinkInfo, type LinkSpec, type LinkSettings, type OperState, type PortState,
 } from './netlink/link.js';
-export type { LinkStats, VxlanAttributes, BridgeAttributes, BridgePortAttributes } from './netlink/link-tables.js';
+export { explainRefusal, kernelHas, kernelLacks, type KernelPart } from './netlink/kinds.js';
+export { MACVLAN_MODE, type MacvlanMode } from './netlink/link-tables.js';
+export type { LinkStats, TunnelAttributes, VlanAttributes, VxlanAttributes, BridgeAttributes, BridgePortAttributes } from './netlink/link-tables.js';
 export { addAddrRequest, deleteAddrRequest, type AddrInfo, type AddrSpec } from './netlink/addr.js';
 export {
   addRouteRequest, deleteRouteRequest, PROTOCOL, ROUTE_TYPE, SCOPE, TABLE_LOCAL, TABLE_MAIN,
@@ -19,7 +21,11 @@ export {
   addFdbRequest, addNeighRequest, deleteFdbRequest, deleteNeighRequest,
   type FdbInfo, type FdbSpec, type NeighInfo, type NeighSpec, type NeighState,
 } from './netlink/neigh.js';
-export type { QdiscInfo } from './netlink/qdisc.js';
+export {
+  addQdiscRequest, deleteQdiscRequest, replaceQdiscRequest, tbfSettings, type HtbInfo, type QdiscInfo, type QdiscSpec, type TbfInfo, type TbfSettings,
+} from './netlink/qdisc.js';
+export { addRedirectRequest, deleteFiltersRequest, type FilterAction, type FilterInfo, type RedirectSpec } from './netlink/filter.js';
+export type { TcStats } from './netlink/tc.js';
 export { NetlinkSocket, type Refusal, type Request } from './netlink/socket.js';
 export * from './nft.js';
 export { Capture, checkFilter, type CaptureOptions, type CaptureStats } from './capture/capture.js';
