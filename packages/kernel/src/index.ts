@@ -41,3 +41,8 @@ export * from './wireguard/types.js';
 export { generatePresharedKey, generatePrivateKey, publicKeyOf } from './wireguard/keys.js';
 export { openKernelWireguard } from './wireguard/kernel.js';
 export { openUserspaceWireguard, WIREGUARD_SOCKET_DIR } from './wireguard/uapi.js';
+export { listSockets, LISTENING, type SocketInfo, type SocketProtocol, type SocketQuery, type SocketState, type TcpInfo } from './netlink/sockdiag.js';
+export {
+  Conntrack, conntrackMatcher, deleteConntrackRequest, type ConntrackEntry, type ConntrackFilter, type ConntrackTuple,
+} from './netlink/conntrack.js';
+export type { ConntrackStatus } from './netlink/conntrack-tables.js';

@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import {
-  Capture, generatePresharedKey, generatePrivateKey, openKernelWireguard, openUserspaceWireguard, publicKeyOf, RtNetlink, WIREGUARD_SOCKET_DIR,
+  Capture, generatePresharedKey, generatePrivateKey, listSockets, openKernelWireguard, openUserspaceWireguard, publicKeyOf, RtNetlink, WIREGUARD_SOCKET_DIR,
   type Netns, type WireguardChange, type WireguardDevice,
 } from '../src/index.js';
 import { genlRequest, readGenl } from '../src/genl/genetlink.js';
@@ -190,7 +190,6 @@ const FILLING = Buffer.alloc(12, 0x5a);
 
 async function tunnel(a: End, b: End): Promise<void> {
   const [keyA, keyB, psk] = [generatePrivateKey(), generatePrivateKey(), generatePresharedKey()];
-  await a.device.set({ privateKey: keyA, listenPort: 51820, peers: [{ publicKey: publicKeyOf(keyB), presharedKey: psk, endpoint: { address: ADDRESS.b, port: 51821 }, keepalive: 25, allowedIps: [`${INNER.b}/32`, 'fd66::2/128'], replaceAllowedIps: true }] });
   await b.device.set({ privateKey: keyB, listenPort: 51821, fwmark: 77, peers: [{ publicKey: publicKeyOf(keyA), presharedKey: psk, endpoint: { address: ADDRESS.a, port: 51820 }, allowedIps: [`${INNER.a}/32`] }] });
   for (const [e, own] of [[a, INNER.a], [b, INNER.b]] as const) {
     RtNetlink.with(e.ns, (nl) => {
@@ -198,8 +197,11 @@ async function tunnel(a: End, b: End): Promise<void> {
       nl.setLink(e.name, { up: true });
     });
   }
+  await until('b listens', () => listSockets(b.ns, { protocols: ['udp'], families: ['inet'] }).some((x) => x.localPort === 51821));
   const capture = Capture.open(a.ns, { device: 'under', immediate: true });
   try {
+    // Last, since with a keepalive its handshake begins at once, and a lost one is repeated after 5 s only.
+    await a.device.set({ privateKey: keyA, listenPort: 51820, peers: [{ publicKey: publicKeyOf(keyB), presharedKey: psk, endpoint: { address: ADDRESS.b, port: 51821 }, keepalive: 25, allowedIps: [`${INNER.b}/32`, 'fd66::2/128'], replaceAllowedIps: true }] });
     assert.match(ping(a.ns, INNER.b), /3 packets received/);
     const packets = capture.read().map((p) => Buffer.from(p.bytes));
     const arp = packets.filter((p) => p.readUInt16BE(12) === 0x0806);
