@@ -112,7 +112,7 @@ test('deleting by filter takes only what matches', () => {
   withEntries((_ns, ct) => {
     const all = ct.list();
     const filters = [
-      { protocol: 17, replySrc: '10.244.1.5' }, { protocol: 17, dst: '10.96.0.0/16', dport: 53 }, { zone: 5 }, { mark: 5, markMask: 5 }, { family: 'inet6', protocol: 58 },
+      { protocol: 17, replySrc: '10.244.1.5' }, { protocol: 17, dst: '10.96.0.0/16', dport: 53 }, { zone: 5 }, { mark: 4, markMask: 4 }, { family: 'inet6', protocol: 58 },
       { src: 'fd00::/16' }, { protocol: 6, status: 'dst-nat' }, { sport: 9 },
     ] as const;
     let left = all;
