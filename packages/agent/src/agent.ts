@@ -7,21 +7,22 @@
  * be served. While the API is out of reach nothing is taken away; pods can still be added with what
  * was last known.
  */
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { writeDurably } from '@podway/cni';
-import { isPodwayError, messageOf } from '@podway/errors';
-import { Netns, RtNetlink } from '@podway/kernel';
-import { Nodes, Pods, type Node, type ObjectClient, type Pod } from '@podway/kube';
+import { isTemporary, writeDurably } from '@podway/cni';
+import { isPodwayError, messageOf, PodwayError } from '@podway/errors';
+import { LinkRemover, Netns, RtNetlink } from '@podway/kernel';
+import { ConfigMaps, Nodes, Pods, type Node, type ObjectClient, type Pod } from '@podway/kube';
 import { observe } from '@podway/netstate';
 import { Attachments } from './attachments.js';
-import type { Backend, LocalNode, Peer } from './backends/backend.js';
-import { podMtu, vxlan } from './backends/vxlan.js';
+import type { LocalNode, Peer } from './backends/backend.js';
 import { parseNetworkConfig, type NetworkConfig } from './config.js';
 import type { AgentEvent } from './events.js';
 import { DiskStore, Ipam, setsOfPodCidrs } from './ipam/index.js';
 import { desiredNode } from './node/desired.js';
 import { BACKEND_ANNOTATION, localNode, peersOf } from './node/peers.js';
+import { planBackends, type BackendPlan } from './node/transition.js';
+import { PodSides } from './node/pod-sides.js';
 import { Reconciler } from './node/reconciler.js';
 import { CniServer } from './server/index.js';
 
@@ -44,15 +45,27 @@ export interface AgentOptions {
 }
 
 const DEFAULT_RESYNC_MS = 30_000;
+/** How long the old way between nodes stays after the last node has left it. */
+const SETTLE_MS = 1000;
+/** How long an ADD waits for the API when the pod is not known yet. */
+const POD_LOOKUP_MS = 2000;
 export const CONFLIST_NAME = '10-podway.conflist';
 
 export class Agent {
   private readonly ns: Netns;
   private readonly netlink: RtNetlink;
-  private readonly config: NetworkConfig;
-  private readonly backend: Backend = vxlan;
+  private readonly remover: LinkRemover;
+  private config: NetworkConfig;
+  /** Its text, to know whether another has come. */
+  private network: string;
+  /** What was before, until no node uses it any more. */
+  private previous: NetworkConfig | undefined;
+  private plan: BackendPlan | undefined;
   private readonly reconciler: Reconciler;
+  private readonly podSides: PodSides;
   private readonly nodes = new Map<string, Node>();
+  /** Of this node. */
+  private readonly pods = new Map<string, Pod>();
   private readonly stops: (() => void)[] = [];
   private ipam!: Ipam;
   private attachments!: Attachments;
@@ -68,9 +81,12 @@ export class Agent {
   private readonly began = performance.now();
 
   private constructor(private readonly o: AgentOptions) {
+    this.network = o.network;
     this.config = parseNetworkConfig(o.network);
     this.ns = o.netns ?? Netns.current();
     this.netlink = RtNetlink.open(this.ns);
+    this.remover = new LinkRemover(this.ns);
+    this.podSides = new PodSides(o.emit);
     this.reconciler = new Reconciler(this.ns, this.netlink, this.config.clusterCidrs, o.emit);
   }
 
@@ -110,13 +126,15 @@ export class Agent {
     });
     await this.server.listen();
     try {
+      await removeTemporaries(o.stateDir, 'node.json');
+      if (o.cniConfDir !== undefined) await removeTemporaries(o.cniConfDir, CONFLIST_NAME);
       const remembered = await this.recall();
       this.ipam = await Ipam.open({ store: new DiskStore(join(o.stateDir, 'attachments')), sets: setsOfPodCidrs(remembered?.podCidrs ?? []) });
       for (const p of this.ipam.problems) o.emit({ type: 'damaged-record', file: p.file, reason: p.reason });
       this.attachments = new Attachments({
-        node: this.ns, netlink: this.netlink, ipam: this.ipam, emit: o.emit,
+        node: this.ns, netlink: this.netlink, remover: this.remover, ipam: this.ipam, emit: o.emit,
         ready: () => this.readiness(),
-        annotations: (namespace, name) => this.annotations(namespace, name),
+        annotations: (pod) => this.annotations(pod),
       });
       await this.attachments.recover();
       // The bridge and VTEP of the agent before this one go on working; with what it knew, so does ADD.
@@ -132,18 +150,23 @@ export class Agent {
   }
 
   private readiness(): { config: NetworkConfig; mtu: number } | { reason: string } {
-    if (this.local && this.standing) return { config: this.config, mtu: podMtu(this.config, this.local) };
+    if (this.local && this.standing) return { config: this.config, mtu: this.plan?.mtu ?? planBackends(this.config, this.previous, this.local, []).mtu };
     return { reason: this.local ? 'bridge and VTEP could not be made; see the agent log' : `node ${this.o.node} has no pod CIDR or no uplink yet` };
   }
 
-  private async annotations(namespace: string, name: string): Promise<Readonly<Record<string, string>>> {
+  /** From the watch, which costs nothing; a pod that it has not brought yet is asked for. */
+  private async annotations(pod: { namespace: string; name: string; uid?: string | undefined }): Promise<Readonly<Record<string, string>>> {
+    const known = this.pods.get(`${pod.namespace}/${pod.name}`)?.metadata;
+    if (known && (pod.uid === undefined || pod.uid === known.uid)) return known.annotations ?? {};
     try {
-      const pod: Pod = await this.o.client.get(Pods, name, namespace);
-      return pod.metadata?.annotations ?? {};
+      return (await bounded(this.o.client.get(Pods, pod.name, pod.namespace), POD_LOOKUP_MS)).metadata?.annotations ?? {};
     } catch (e) {
       // A pod that the API does not know (a plugin run by hand) has none.
       if (isPodwayError(e, 'KUBE_NOT_FOUND')) return {};
-      throw e;
+      if (!isPodwayError(e, 'KUBE_UNAVAILABLE')) throw e;
+      // Pods are more urgent than wishes: without the API this one gets the next address, and the log says so.
+      this.o.emit({ type: 'failed', doing: `ask for the annotations of pod ${pod.namespace}/${pod.name}; it gets the next free address`, error: messageOf(e) });
+      return {};
     }
   }
 
@@ -162,6 +185,23 @@ export class Agent {
           this.soon();
         },
         lost: (e) => this.o.emit({ type: 'api-lost', error: messageOf(e) }),
+      }),
+    );
+    this.stops.push(
+      this.o.client.watch(Pods, { fieldSelector: `spec.nodeName=${this.o.node}` }, {
+        event: (type, pod) => {
+          const key = `${pod.metadata?.namespace ?? ''}/${pod.metadata?.name ?? ''}`;
+          if (type === 'DELETED') this.pods.delete(key);
+          else this.pods.set(key, pod);
+        },
+      }),
+    );
+    this.stops.push(
+      this.o.client.watch(ConfigMaps, { namespace: NETWORK_CONFIG_MAP.namespace, fieldSelector: `metadata.name=${NETWORK_CONFIG_MAP.name}` }, {
+        event: (type, map) => {
+          const text = map.data?.[NETWORK_CONFIG_MAP.key];
+          if (type !== 'DELETED' && text !== undefined) this.changeNetwork(text);
+        },
       }),
     );
     const timer = setInterval(() => this.synced && void this.reconcile('full'), this.o.resyncMs ?? DEFAULT_RESYNC_MS);
@@ -193,18 +233,23 @@ export class Agent {
       this.local = local;
       const began = performance.now();
       const before = this.peers;
-      const { peers, problems } = peersOf([...this.nodes.values()], this.o.node, this.config, this.backend);
+      const { peers: all, problems } = peersOf([...this.nodes.values()], this.o.node);
+      const plan = planBackends(this.config, this.previous, local, all);
+      this.plan = plan;
+      const peers = plan.parts.flatMap((p) => p.peers);
       this.peers = peers;
-      this.tellProblems(problems);
-      const desired = desiredNode({ config: this.config, backend: this.backend, local, peers, attachments: this.ipam.list() });
+      this.tellProblems([...problems, ...plan.problems]);
+      const desired = desiredNode({ config: this.config, local, plan, attachments: this.ipam.list() });
       const applied = how === 'full' || !this.announced ? this.reconciler.full(desired) : this.reconciler.incremental(desired);
       this.standing = !applied.failed.some((f) => f.change.kind === 'link' || f.change.kind === 'address');
+      if (how === 'full') this.podSides.adapt(plan.mtu, this.ipam.list());
       const joined = peers.filter((p) => !before.some((b) => b.name === p.name)).map((p) => p.name);
       const left = before.filter((b) => !peers.some((p) => p.name === b.name)).map((b) => b.name);
       if (joined.length || left.length) {
         this.o.emit({ type: 'peers', joined, left, changes: applied.done.length, ms: performance.now() - began });
       }
-      await this.publish(self, local);
+      await this.publish(self, plan);
+      this.settle(plan);
       if (this.standing && !this.announced) await this.announce(local, applied.done.length);
     } catch (e) {
       this.o.emit({ type: 'failed', doing: 'bring the node to its desired state', error: messageOf(e) });
@@ -222,7 +267,7 @@ export class Agent {
       await writeDurably(join(this.o.cniConfDir, CONFLIST_NAME), conflist());
     }
     this.o.emit({
-      type: 'ready', node: local.name, podCidrs: local.podCidrs, mtu: podMtu(this.config, local), backend: this.backend.type, ms: performance.now() - this.began,
+      type: 'ready', node: local.name, podCidrs: local.podCidrs, mtu: this.plan?.mtu ?? 0, backend: this.config.backend.type, ms: performance.now() - this.began,
     });
   }
 
@@ -231,13 +276,47 @@ export class Agent {
     this.knownProblems = new Map(problems.map((p) => [p.node, p.reason]));
   }
 
-  /** Our end of the backend into our Node object, when it is not there already. */
-  private async publish(self: Node, local: LocalNode): Promise<void> {
-    const data = JSON.stringify(this.backend.publish(this.config, local));
+  /** Our ends into our Node object, when they are not there already. */
+  private async publish(self: Node, plan: BackendPlan): Promise<void> {
+    const data = JSON.stringify(plan.ends);
     if (self.metadata?.annotations?.[BACKEND_ANNOTATION] === data || this.published === data) return;
     await this.o.client.patch(Nodes, { name: this.o.node }, { metadata: { annotations: { [BACKEND_ANNOTATION]: data } } }, { type: 'merge' });
     this.published = data;
   }
+
+  /** The wanted network: the file's, until the cluster says otherwise. */
+  private changeNetwork(text: string): void {
+    if (text === this.network) return;
+    try {
+      const next = parseNetworkConfig(text);
+      const fixed = whatCannotChange(this.config, next);
+      if (fixed !== undefined) throw new PodwayError('NETWORK_CONFIG_FIXED', fixed);
+      this.network = text;
+      // Back to what was before while that is still in place: nothing to keep beside it.
+      if (next.backend.type !== this.config.backend.type) this.previous = this.config;
+      this.config = next;
+      this.o.emit({ type: 'network-changed', backend: next.backend.type });
+    } catch (e) {
+      this.o.emit({ type: 'failed', doing: 'take over the new network configuration; the old one stays', error: messageOf(e) });
+      return;
+    }
+    if (this.synced) void this.reconcile('full');
+  }
+
+  /** When nobody uses what was before, it is taken down, a moment later: packets may be on their way. */
+  private settle(plan: BackendPlan): void {
+    if (!this.previous || !plan.settled || this.settling) return;
+    const previous = this.previous;
+    this.settling = setTimeout(() => {
+      this.settling = undefined;
+      if (this.previous !== previous) return;
+      this.previous = undefined;
+      this.o.emit({ type: 'network-settled', backend: this.config.backend.type, left: previous.backend.type });
+      void this.reconcile('full');
+    }, SETTLE_MS);
+  }
+
+  private settling: NodeJS.Timeout | undefined;
 
   private async remember(local: LocalNode): Promise<void> {
     await writeDurably(join(this.o.stateDir, 'node.json'), `${JSON.stringify(local)}\n`);
@@ -255,16 +334,51 @@ export class Agent {
   /** Pods and what connects them stay as they are: a stopped agent harms no traffic. */
   async stop(): Promise<void> {
     for (const stop of this.stops.splice(0)) stop();
+    clearTimeout(this.settling);
     await this.server?.close();
+    await this.remover.close();
     await (this.ipam as Ipam | undefined)?.close();
     this.netlink.close();
     this.o.emit({ type: 'stopped' });
   }
 }
 
+/** Where a cluster keeps its network configuration: `kubectl -n kube-system get configmap podway-config`. */
+export const NETWORK_CONFIG_MAP = { namespace: 'kube-system', name: 'podway-config', key: 'net-conf.json' } as const;
+
+/** In words, what differs and would need every pod to be made anew; undefined when nothing does. */
+function whatCannotChange(now: NetworkConfig, next: NetworkConfig): string | undefined {
+  if (now.clusterCidrs.join() !== next.clusterCidrs.join()) {
+    return `the range of pods cannot change on a running cluster (${now.clusterCidrs.join(', ')} to ${next.clusterCidrs.join(', ')})`;
+  }
+  if (now.wiring !== next.wiring) return `the wiring of pods cannot change on a running cluster (${now.wiring} to ${next.wiring})`;
+  if (now.bridge !== next.bridge) return `the bridge cannot change on a running cluster (${now.bridge} to ${next.bridge})`;
+  return undefined;
+}
+
 /** The configuration the runtime finds. Flannel's form: a list, so that others can be chained behind. */
 export const conflist = (): string =>
   `${JSON.stringify({ cniVersion: '1.1.0', name: 'podway', plugins: [{ type: 'podway-cni', capabilities: { ips: true, mac: true } }] }, null, 2)}\n`;
+
+/** What a crash left of files that were being written: only those of this name, the directory may be shared. */
+async function removeTemporaries(dir: string, name: string): Promise<void> {
+  for (const file of await readdir(dir).catch(() => [])) {
+    if (isTemporary(file) && file.endsWith(`-${name}`)) await rm(join(dir, file), { force: true });
+  }
+}
+
+/** @throws KUBE_UNAVAILABLE after `ms` */
+async function bounded<T>(work: Promise<T>, ms: number): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new PodwayError('KUBE_UNAVAILABLE', `the API server did not answer within ${ms} ms`)), ms);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
 
 function deferred(): { readonly promise: Promise<void>; resolve(): void; reject(e: unknown): void } {
   let settle: { resolve(): void; reject(e: unknown): void } | undefined;

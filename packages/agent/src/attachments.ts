@@ -8,27 +8,27 @@
  * its device is gone. A restart rolls back what was `adding` and finishes what was `deleting`.
  */
 import {
-  CniError, type CniGcRequest, type CniRequest, type CniResult, type CniStatusRequest, requirePod, type Ip,
+  CniError, type CniGcRequest, type CniRequest, type CniResult, type CniStatusRequest, formatIp, requirePod, type Ip,
 } from '@podway/cni';
 import { isPodwayError, messageOf } from '@podway/errors';
-import { Netns, RtNetlink } from '@podway/kernel';
+import { Netns, type LinkRemover, type RtNetlink } from '@podway/kernel';
 import { ALIAS_PREFIX, describe, diff, observe, type NetnsState } from '@podway/netstate';
 import type { NetworkConfig } from './config.js';
 import type { AgentEvent } from './events.js';
 import { holderName, keyOf, requestedByAnnotation, requestedByText, type AttachmentRecord, type Ipam } from './ipam/index.js';
 import { macOf } from './node/addresses.js';
-import { formatIp } from '@podway/cni';
 import type { CniHandler } from './server/index.js';
 import { hostIfname, hostLink, podState, resultOf, unwire, wire, type WiringContext } from './wiring/bridge.js';
 
 export interface AttachmentContext {
   readonly node: Netns;
   readonly netlink: RtNetlink;
+  readonly remover: LinkRemover;
   readonly ipam: Ipam;
   /** Undefined, with the reason, until the node's part of the network stands. */
   ready(): { readonly config: NetworkConfig; readonly mtu: number } | { readonly reason: string };
   /** The pod's annotations; an empty object when they cannot be had. */
-  annotations(namespace: string, name: string): Promise<Readonly<Record<string, string>>>;
+  annotations(pod: { readonly namespace: string; readonly name: string; readonly uid: string | undefined }): Promise<Readonly<Record<string, string>>>;
   readonly emit: (e: AgentEvent) => void;
 }
 
@@ -48,17 +48,17 @@ export class Attachments implements CniHandler {
         containerId: req.containerId, ifname: req.ifname, network: req.config.name, netns: netnsPath,
         pod: { namespace: pod.namespace, name: pod.name, ...(pod.uid === undefined ? {} : { uid: pod.uid }) },
         fixed,
-        name: (ips) => ({ mac: macOf(formatIp(ips[0]!)), hostIfname: hostIfname(req) }),
+        name: (ips) => ({ mac: (req.config.runtimeConfig.mac ?? req.args.MAC ?? macOf(formatIp(ips[0]!))).toLowerCase(), hostIfname: hostIfname(req) }),
       });
       // From here on every step has its reverse: the device, then the record with its address.
       try {
         const context: WiringContext = { config: ready.config, mtu: ready.mtu, node: this.c.node, netlink: this.c.netlink };
         const ends = wire(context, ns, record);
-        const result = resultOf(ready.config, record, { bridge: this.c.netlink.mustLink(ready.config.bridge), ...ends });
+        const result = resultOf(ready.config, record, ends);
         await this.c.ipam.markReady(record, result);
         return result;
       } catch (e) {
-        unwire(this.c.netlink, record.hostIfname);
+        await this.unwire(record.hostIfname);
         await this.c.ipam.release(record);
         throw e;
       }
@@ -76,23 +76,23 @@ export class Attachments implements CniHandler {
       if (wrong.length === 0) return record.result;
     }
     // Left from an attempt that did not end, or its namespace is another one by now: begin afresh.
-    unwire(this.c.netlink, record.hostIfname);
+    await this.unwire(record.hostIfname);
     await this.c.ipam.release(record);
     return undefined;
   }
 
-  private async requested(req: CniRequest, pod: { namespace: string; name: string }): Promise<Ip[]> {
+  private async requested(req: CniRequest, pod: { namespace: string; name: string; uid: string | undefined }): Promise<Ip[]> {
     if (req.args.IP) return requestedByText([req.args.IP]);
     const ips = req.config.runtimeConfig?.ips;
     if (ips?.length) return requestedByText(ips);
-    return requestedByAnnotation(await this.c.annotations(pod.namespace, pod.name));
+    return requestedByAnnotation(await this.c.annotations(pod));
   }
 
   async del(req: CniRequest): Promise<void> {
     const record = this.c.ipam.get(req);
     if (record) await this.remove(record);
     else {
-      unwire(this.c.netlink, hostIfname(req));
+      await this.unwire(hostIfname(req));
       // A damaged record of this attachment keeps its addresses until now.
       await this.c.ipam.release(req);
     }
@@ -100,7 +100,7 @@ export class Attachments implements CniHandler {
 
   private async remove(record: AttachmentRecord): Promise<void> {
     await this.c.ipam.markDeleting(record);
-    unwire(this.c.netlink, record.hostIfname);
+    await this.unwire(record.hostIfname);
     await this.c.ipam.release(record);
   }
 
@@ -138,29 +138,41 @@ export class Attachments implements CniHandler {
   }
 
   async gc(req: CniGcRequest): Promise<void> {
-    const valid = new Set(req.validAttachments.map((a) => keyOf({ containerId: a.containerId, ifname: a.ifname })));
     const errors: string[] = [];
-    for (const record of this.c.ipam.list()) {
-      if (valid.has(keyOf(record)) || record.network !== req.config.name) continue;
+    for (const key of this.c.ipam.stale(req.config.name, req.validAttachments)) {
+      const record = this.c.ipam.get(key);
       try {
-        await this.remove(record);
-        this.c.emit({ type: 'collected', attachment: keyOf(record), pod: holderName(record), addresses: record.ips.map((i) => i.address) });
+        if (record) {
+          await this.remove(record);
+          this.c.emit({ type: 'collected', attachment: keyOf(record), pod: holderName(record), addresses: record.ips.map((i) => i.address) });
+        } else {
+          // A damaged record: all that is known is whose it was.
+          const addresses = this.c.ipam.problems.filter((p) => p.key && keyOf(p.key) === keyOf(key)).flatMap((p) => p.addresses);
+          await this.unwire(hostIfname(key));
+          await this.c.ipam.release(key);
+          this.c.emit({ type: 'collected', attachment: keyOf(key), pod: 'a damaged record', addresses });
+        }
       } catch (e) {
         // Every one is tried, also when one fails.
-        errors.push(`${keyOf(record)}: ${messageOf(e)}`);
+        errors.push(`${keyOf(key)}: ${messageOf(e)}`);
       }
     }
-    this.sweepDevices();
+    await this.sweepDevices();
     if (errors.length) throw new CniError('IO_FAILURE', 'some attachments could not be removed', { details: errors.join('; ') });
   }
 
-  /** Host ends that carry our mark but stand in no record. */
-  sweepDevices(): void {
-    const known = new Set(this.c.ipam.list().map((r) => r.hostIfname));
+  /** Host ends that carry our mark but stand in no record. That of a damaged record may serve a pod: it stays until DEL or GC. */
+  async sweepDevices(): Promise<void> {
+    const damaged = this.c.ipam.problems.flatMap((p) => (p.key ? [hostIfname(p.key)] : []));
+    const known = new Set([...this.c.ipam.list().map((r) => r.hostIfname), ...damaged]);
     for (const link of this.c.netlink.links()) {
       if (link.kind !== 'veth' || !link.alias?.startsWith(ALIAS_PREFIX) || known.has(link.name)) continue;
-      if (unwire(this.c.netlink, link.name)) this.c.emit({ type: 'orphan', link: link.name, alias: link.alias });
+      if (await this.unwire(link.name)) this.c.emit({ type: 'orphan', link: link.name, alias: link.alias });
     }
+  }
+
+  private unwire(hostName: string): Promise<boolean> {
+    return unwire(this.c.netlink, this.c.remover, hostName);
   }
 
   status(_req: CniStatusRequest): Promise<void> {
@@ -171,17 +183,32 @@ export class Attachments implements CniHandler {
   /** After a start: what was under way when the agent before this one ended is rolled back or finished. */
   async recover(): Promise<void> {
     for (const record of this.c.ipam.list()) {
-      if (record.phase === 'ready') continue;
+      if (record.phase === 'ready') {
+        // The machine was restarted, or the pod ended while nobody listened: neither end nor namespace is there any more.
+        if (this.c.netlink.link(record.hostIfname) || namespaceExists(record.netns)) continue;
+        await this.c.ipam.release(record);
+        this.c.emit({ type: 'collected', attachment: keyOf(record), pod: holderName(record), addresses: record.ips.map((i) => i.address) });
+        continue;
+      }
       await this.remove(record);
       this.c.emit({ type: 'rolled-back', attachment: keyOf(record), pod: holderName(record), phase: record.phase });
     }
-    this.sweepDevices();
+    await this.sweepDevices();
   }
 
   private mustBeReady(): { config: NetworkConfig; mtu: number } {
     const ready = this.c.ready();
     if ('reason' in ready) throw new CniError('NOT_AVAILABLE', 'the network of this node is not ready', { details: ready.reason });
     return ready;
+  }
+}
+
+function namespaceExists(path: string): boolean {
+  try {
+    Netns.open({ path }).close();
+    return true;
+  } catch {
+    return false;
   }
 }
 

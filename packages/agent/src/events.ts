@@ -16,6 +16,8 @@ export type AgentEvent =
   | { readonly type: 'orphan'; readonly link: string; readonly alias: string }
   | { readonly type: 'device-lost'; readonly link: string; readonly why: string }
   | { readonly type: 'damaged-record'; readonly file: string; readonly reason: string }
+  | { readonly type: 'network-changed'; readonly backend: string }
+  | { readonly type: 'network-settled'; readonly backend: string; readonly left: string }
   | { readonly type: 'api-lost'; readonly error: string }
   | { readonly type: 'failed'; readonly doing: string; readonly error: string }
   | ({ readonly type: 'cni' } & CniEvent)
@@ -40,6 +42,8 @@ export function eventLine(e: AgentEvent): string {
     case 'orphan': return `removed ${e.link} (${e.alias}), which belongs to no attachment`;
     case 'device-lost': return `${e.link}, ${e.why}, is gone: somebody deleted it; the pod has no network until it is made anew`;
     case 'damaged-record': return `damaged record ${e.file}: ${e.reason}`;
+    case 'network-changed': return `the cluster's network is to be ${e.backend} from now on`;
+    case 'network-settled': return `all nodes use ${e.backend}; ${e.left} is taken down`;
     case 'api-lost': return `the API server is out of reach: ${e.error}`;
     case 'failed': return `${e.doing}: ${e.error}`;
     case 'cni': {

@@ -7,8 +7,16 @@ type Listener = { kind: string; handlers: WatchHandlers<KubeObject> };
 export class MemoryClient implements ObjectClient {
   private readonly objects = new Map<string, KubeObject>();
   private readonly listeners = new Set<Listener>();
-  /** Set to make every call fail, as when the server is out of reach. */
-  down = false;
+  private readonly waiting: (() => void)[] = [];
+  private isDown = false;
+  /** How many `get` were asked. */
+  gets = 0;
+
+  /** True makes every call fail and every new watch wait, as when the server is out of reach. */
+  set down(down: boolean) {
+    this.isDown = down;
+    if (!down) for (const begin of this.waiting.splice(0)) begin();
+  }
 
   private key(kind: ObjectKind<KubeObject>, name: string, namespace = ''): string {
     return `${kind.plural}/${namespace}/${name}`;
@@ -29,11 +37,12 @@ export class MemoryClient implements ObjectClient {
   }
 
   private check(): void {
-    if (this.down) throw new PodwayError('KUBE_UNAVAILABLE', 'the API server does not answer');
+    if (this.isDown) throw new PodwayError('KUBE_UNAVAILABLE', 'the API server does not answer');
   }
 
   get<T extends KubeObject>(kind: ObjectKind<T>, name: string, namespace?: string): Promise<T> {
     return Promise.resolve().then(() => {
+      this.gets++;
       this.check();
       const object = this.objects.get(this.key(kind, name, namespace));
       if (!object) throw new PodwayError('KUBE_NOT_FOUND', `${kind.plural} "${name}" not found`);
@@ -79,11 +88,22 @@ export class MemoryClient implements ObjectClient {
 
   watch<T extends KubeObject>(kind: ObjectKind<T>, _selection: Selection, handlers: WatchHandlers<T>): () => void {
     const listener: Listener = { kind: kind.plural, handlers: handlers as unknown as WatchHandlers<KubeObject> };
-    queueMicrotask(() => {
+    const begin = (): void => {
+      if (ended) return;
+      if (this.isDown) {
+        this.waiting.push(begin);
+        handlers.lost?.(new PodwayError('KUBE_UNAVAILABLE', 'the API server does not answer'));
+        return;
+      }
       for (const [k, o] of this.objects) if (k.startsWith(`${kind.plural}/`)) handlers.event('ADDED', structuredClone(o) as T);
       this.listeners.add(listener);
       handlers.synced?.();
-    });
-    return () => this.listeners.delete(listener);
+    };
+    let ended = false;
+    queueMicrotask(begin);
+    return () => {
+      ended = true;
+      this.listeners.delete(listener);
+    };
   }
 }

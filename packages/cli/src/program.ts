@@ -225,6 +225,9 @@ function addCommand(c: Command, command: CommandModule, run: Runner): void {
     const options = c.opts<Record<string, unknown>>();
     const values: Record<string, unknown> = { output: options['output'], quiet: options['quiet'] };
     for (const [key, o] of Object.entries(command.options)) values[key] = options[key] ?? o.default;
+    // `exec POD -- CMD`: the dashes end podway's own words and are no word of the other program.
+    const last = given.at(-1);
+    if (command.passThrough && Array.isArray(last) && last[0] === '--') given[given.length - 1] = last.slice(1) as string[];
     await run(command, Object.fromEntries(names.map((name, i) => [name, given[i]])), values);
   });
 }

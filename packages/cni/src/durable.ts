@@ -33,15 +33,19 @@ export class DurableDir {
     return new Promise((resolve, reject) => how(fd, (e) => (e ? reject(e) : resolve())));
   }
 
-  /** The file with this content (0600), durable when it resolves. */
-  async write(name: string, data: string): Promise<void> {
+  /**
+   * The file with this content (0600): the old or the new whole, whenever the process is killed.
+   * @param flush what a loss of power leaves: `all` (the default) the new one; `content` the old or the
+   *   new, whole; `nothing` possibly a torn one.
+   */
+  async write(name: string, data: string, flush: 'all' | 'content' | 'nothing' = 'all'): Promise<void> {
     const temporary = join(this.dir, `.tmp-${process.pid}-${counter++}-${name.slice(0, 60)}`);
     try {
       const fd = openSync(temporary, 'wx', 0o600);
       try {
         const bytes = Buffer.from(data);
         for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
-        await this.#flush(fd, fdatasync); // a new file's size is among what fdatasync flushes
+        if (flush !== 'nothing') await this.#flush(fd, fdatasync); // a new file's size is among what fdatasync flushes
       } finally {
         closeSync(fd);
       }
@@ -54,7 +58,7 @@ export class DurableDir {
       }
       throw e;
     }
-    await this.#flush(this.#fd, fsync);
+    if (flush === 'all') await this.#flush(this.#fd, fsync);
   }
 
   /** True when there was such a file; its absence is success. Durable when it resolves. */

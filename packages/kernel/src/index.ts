@@ -5,12 +5,13 @@ export { waitReadable, errnoName, errnoNumber, errnoText } from './libc.js';
 export * from './netlink/rtnetlink.js';
 export { AF_INET, AF_INET6, addressBytes, addressText, familyOf, familyNumber, type Family } from './netlink/address.js';
 export {
-  checkIfname, createRequests, deleteRequest, macvlanModeName, setRequest, setPortRequest, setBridgeRequest,
+  checkIfname, createRequests, deleteRequest, setRequest, setPortRequest, setBridgeRequest,
   type LinkInfo, type LinkSpec, type LinkSettings, type OperState, type PortState,
 } from './netlink/link.js';
 export { explainRefusal, kernelHas, kernelLacks, type KernelPart } from './netlink/kinds.js';
-export { MACVLAN_MODE, type MacvlanMode } from './netlink/link-tables.js';
+export { MACVLAN_MODE, macvlanModeName, type MacvlanMode } from './netlink/link-tables.js';
 export type { LinkStats, TunnelAttributes, VlanAttributes, VxlanAttributes, BridgeAttributes, BridgePortAttributes } from './netlink/link-tables.js';
+export { LinkRemover } from './netlink/link-remover.js';
 export { addAddrRequest, deleteAddrRequest, type AddrInfo, type AddrSpec } from './netlink/addr.js';
 export {
   addRouteRequest, deleteRouteRequest, PROTOCOL, ROUTE_TYPE, SCOPE, TABLE_LOCAL, TABLE_MAIN,
@@ -34,6 +35,8 @@ export type { RawPacket } from './capture/sink.js';
 export { netnsIdOf } from './netlink/nsid.js';
 export { ProbeSocket, type SocketKind, type SocketOptions } from './sock.js';
 export { listenTcp, socketAddress } from './listen.js';
+export { connectTcp } from './connect.js';
+export { lockFile, type FileLock } from './file-lock.js';
 export * from './versions.js';
 export { GenlSocket, type GenlFamily } from './genl/genetlink.js';
 export { deviceFeatures, setDeviceFeatures, type DeviceFeature, type DeviceFeatures } from './genl/ethtool.js';

@@ -37,6 +37,7 @@ export const c = {
     fd: number, buf: Uint8Array, len: number, flags: number, addr: Uint8Array, addrlen: number) => number,
   recv: libc.func('intptr_t recv(int fd, void *buf, size_t len, int flags)') as (
     fd: number, buf: Uint8Array, len: number, flags: number) => number,
+  flock: libc.func('int flock(int fd, int operation)') as (fd: number, operation: number) => number,
   poll: libc.func('int poll(void *fds, unsigned long nfds, int timeout)'),
 } as const;
 
@@ -85,6 +86,13 @@ export function setIntOption(fd: number, level: number, name: number, value: num
   check(c.setsockopt(fd, level, name, bytes, 4), doing);
 }
 
+/** send(2) on a worker thread. @returns what libc returns; errno is not known then. */
+export const sendAsync = (fd: number, buffer: Uint8Array, length: number): Promise<number> =>
+  new Promise((resolve, reject) => {
+    const call = c.send as unknown as { async(...args: unknown[]): void };
+    call.async(fd, buffer, length, 0, (error: Error | null, result: number) => (error ? reject(error) : resolve(result)));
+  });
+
 const pollAsync = (buffer: Uint8Array, count: number, timeout: number): Promise<number> =>
   new Promise((resolve, reject) => {
     const call = c.poll as unknown as { async(...args: unknown[]): void };
@@ -106,4 +114,13 @@ export async function waitReadable(fds: readonly number[], timeoutMs: number): P
   const ready = await pollAsync(buffer, fds.length, timeoutMs);
   if (ready <= 0) return [];
   return fds.filter((_, i) => buffer.readInt16LE(i * 8 + 6) !== 0);
+}
+
+/** Waits, on a worker thread, until the file descriptor takes data or has failed. @returns false when the time ran out. */
+export async function waitWritable(fd: number, timeoutMs: number): Promise<boolean> {
+  const POLLOUT = 4;
+  const buffer = Buffer.alloc(8);
+  buffer.writeInt32LE(fd, 0);
+  buffer.writeInt16LE(POLLOUT, 4);
+  return (await pollAsync(buffer, 1, timeoutMs)) > 0;
 }

@@ -8,10 +8,20 @@ const name = (list: readonly Json[]): string[] => list.map((o) => String(o['ifna
 const sub = (o: Json, ...path: string[]): Json => path.reduce<Json>((at, key) => (at[key] ?? {}) as Json, o);
 const byIndex = (links: readonly Json[]): Map<number, Json> => new Map(links.map((l) => [Number(l['ifindex']), l]));
 
+/** Ours and theirs of one and the same moment: the kernel's own packets and timers change counters and states in between. */
+function readBoth<A, B>(ours: () => A, theirs: () => B): [A, B] {
+  const text = (v: A): string => JSON.stringify(v, (_, x: unknown) => (typeof x === 'bigint' ? String(x) : x));
+  for (;;) {
+    const before = ours();
+    const between = theirs();
+    if (text(before) === text(ours())) return [before, between];
+  }
+}
+
 /** Compares every link of the namespace, field by field, with `ip -d -s -j link`. */
 function compareLinks(ns: Netns): void {
-  const theirs = byIndex(ipJson(ns, '-d', '-s', 'link'));
-  const ours = RtNetlink.with(ns, (nl) => nl.links());
+  const [ours, list] = readBoth(() => RtNetlink.with(ns, (nl) => nl.links()), () => ipJson(ns, '-d', '-s', 'link'));
+  const theirs = byIndex(list);
   assert.deepEqual(ours.map((l) => l.index), [...theirs.keys()]);
   const names = new Map(ours.map((l) => [l.index, l.name]));
   for (const l of ours) {

@@ -4,7 +4,8 @@
  */
 export { binary, checkLabName, DEFAULT_LAB, LABS_DIR, LabLayout } from './cluster/layout.js';
 export { isRunning, labNames, mustRun, nameFlag, readState, type LabState, type NodeState } from './cluster/state.js';
-export { down, remnants, type Removed } from './cluster/down.js';
+export { belongings, labMark, type Belongings } from './cluster/belongings.js';
+export { down, type Removed } from './cluster/down.js';
 export {
   execInContainer, execInNamespaces, execInNode, exposedName, readRecords, type CommandLine, type NamespaceLetter, type PodRecord,
 } from './runtime/record.js';

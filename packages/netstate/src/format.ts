@@ -40,12 +40,8 @@ const gatewayWords = (gateway: string | undefined, family: Route['family']): str
 
 const routeFlags = (r: Pick<RouteHop, 'dead' | 'onlink' | 'linkdown'>): string => join([r.dead && 'dead', r.onlink && 'onlink', r.linkdown && 'linkdown']);
 
-/** Negative errno that the kernel gives with IPv6 routes that refuse. */
-const ROUTE_ERROR: Partial<Record<Route['type'], number>> = { blackhole: -22, unreachable: -113, prohibit: -13, throw: -11 };
-
 /** One line, as `ip route show table all`; routes with several next hops have a line for each. */
 export function formatRoute(r: Route): string {
-  const error = r.family === 'inet6' ? ROUTE_ERROR[r.type] : undefined;
   const head = join([
     r.type !== 'unicast' && r.type,
     shortPrefix(r.dst),
@@ -60,13 +56,11 @@ export function formatRoute(r: Route): string {
     when(r.metric !== 0 || r.family === 'inet6', 'metric', r.metric),
     routeFlags(r),
     when(r.mtu !== undefined, 'mtu', r.mtu),
-    when(error !== undefined, 'error', error),
+    when(r.pref, 'pref', r.pref),
   ]);
   const hops = (r.nexthops ?? []).map((h) =>
     `\tnexthop ${join([gatewayWords(h.gateway, r.family), `dev ${h.dev}`, `weight ${h.weight}`, routeFlags(h)])}`);
-  if (r.pref === undefined) return [head, ...hops].join('\n');
-  if (hops.length === 0) return `${head} pref ${r.pref}`;
-  return [head, ...hops].join('\n') + ` pref ${r.pref}`;
+  return [head, ...hops].join('\n');
 }
 
 /** As `ip rule`: `32766:  from all lookup main` (a tab behind the colon). */

@@ -13,6 +13,8 @@ export interface ObserveOptions {
   readonly nft?: boolean;
   /** Leave out set elements, which can be many. */
   readonly terse?: boolean;
+  /** Further sysctls to read, besides those that decide what happens to a packet: what a desired state names. */
+  readonly sysctls?: readonly string[];
 }
 
 export function observe(ns: Netns, options: ObserveOptions = {}): NetnsState {
@@ -30,7 +32,7 @@ export function observe(ns: Netns, options: ObserveOptions = {}): NetnsState {
       neighbours: nl.neighs().map((n) => neighState(n, name)),
       fdb: nl.fdb().map((f) => fdbState(f, name)),
       qdiscs: nl.qdiscs().map((q) => ({ dev: name(q.index), kind: q.kind, handle: q.handle, parent: q.parent })),
-      sysctls: readSysctls(ns, listSysctlKeys(links.map((l) => l.name))),
+      sysctls: readSysctls(ns, [...new Set([...listSysctlKeys(links.map((l) => l.name)), ...(options.sysctls ?? [])])]),
       nft: options.nft === false ? [] : readNft(ns, options.terse ?? false, unread),
       unread,
     };

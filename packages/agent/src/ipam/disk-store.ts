@@ -1,6 +1,6 @@
 /**
  * Attachment records as files: `<dir>/<containerId>@<ifname>.json`, each written whole and
- * durably (write, fsync, rename, fsync of the directory). `@` cannot be in a container id, so
+ * (write, fsync once it is `ready`, rename). `@` cannot be in a container id, so
  * a name says which attachment it is even when the content is damaged.
  *
  * A damaged file is moved to `<dir>/quarantine/` under its name and reported at every load,
@@ -105,7 +105,8 @@ export class DiskStore implements AttachmentStore {
   async put(record: AttachmentRecord): Promise<void> {
     const path = join(this.#dir, recordFileName(record));
     try {
-      await this.#open().main.write(recordFileName(record), JSON.stringify(record));
+      // The device does not outlive a loss of power, nor does the pod; so the record need not, but it must not be torn.
+      await this.#open().main.write(recordFileName(record), JSON.stringify(record), record.phase === 'ready' ? 'content' : 'nothing');
     } catch (e) {
       throw this.#failed('writing', path, e);
     }

@@ -39,7 +39,8 @@ export class Reconciler {
     const all = diff(desired, from, ownership);
     // A pod's device that is gone cannot be put back from this side: its other end, in the pod, went with it.
     const lost = all.filter((c) => c.kind === 'link' && c.op !== 'delete' && c.op !== 'change' && c.desired?.kind === 'veth');
-    const changes = all.filter((c) => !lost.includes(c));
+    // One that no record wants may be an ADD or DEL in the middle of its work: only CNI's verbs, GC and a start remove pods' devices.
+    const changes = all.filter((c) => !lost.includes(c) && !(c.kind === 'link' && c.op === 'delete' && c.observed?.kind === 'veth'));
     this.tellLost(lost.map((c) => ({ link: c.key, why: (c.desired as Link).why ?? '' })));
     const result = apply(this.ns, changes, { netlink: this.netlink });
     for (const c of result.done) this.emit({ type: 'changed', change: describe(c) });

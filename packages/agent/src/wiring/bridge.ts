@@ -10,9 +10,8 @@
  */
 import { createHash } from 'node:crypto';
 import { CniError, parseIpCidr, type CniResult } from '@podway/cni';
-import { isPodwayError } from '@podway/errors';
 import {
-  addAddrRequest, addRouteRequest, checkIfname, createRequests, deleteRequest, setRequest, type LinkInfo, type Netns, type Request, type RtNetlink,
+  addAddrRequest, addRouteRequest, checkIfname, createRequests, setRequest, type LinkInfo, type LinkRemover, type Netns, type Request, type RtNetlink,
   RtNetlink as Rt,
 } from '@podway/kernel';
 import { ALIAS_PREFIX, mergeStates, type Link, type NetnsState } from '@podway/netstate';
@@ -28,6 +27,12 @@ const LOOPBACK_INDEX = 1;
 export function hostIfname(key: AttachmentKey): string {
   const hash = createHash('sha256').update(`${key.containerId}/${key.ifname}`).digest('hex');
   return checkIfname(`veth${hash.slice(0, 11)}`);
+}
+
+/** Locally administered, from the same hash: known without asking the kernel what it chose. */
+export function hostMac(key: AttachmentKey): string {
+  const hash = createHash('sha256').update(`${key.containerId}/${key.ifname}`).digest('hex');
+  return `02:${hash.slice(22, 32).match(/../g)!.join(':')}`;
 }
 
 const aliasOf = (r: AttachmentRecord): string => `${ALIAS_PREFIX} ${holderName(r)} ${r.ifname} (${r.containerId.slice(0, 13)})`.slice(0, 255);
@@ -70,37 +75,38 @@ export interface WiringContext {
 
 /**
  * Makes both ends and configures the pod's side.
- * @throws CniError 103 when the interface name is taken in the pod; nothing is left behind on any error.
+ * @throws CniError 103 when the interface name is taken in the pod, or the host end's on the node. On any error, `unwire` takes back what was made.
  */
-export function wire(c: WiringContext, pod: Netns, r: AttachmentRecord): { host: LinkInfo; inside: LinkInfo } {
+export function wire(c: WiringContext, pod: Netns, r: AttachmentRecord): { bridge: LinkInfo; inside: LinkInfo } {
   const podNl = Rt.open(pod);
   try {
-    if (podNl.link(r.ifname)) {
-      throw new CniError('INTERFACE_EXISTS', `there is already an interface ${r.ifname} in the container`, {
-        object: `${r.ifname} in ${r.netns}`, hint: 'Ask for another CNI_IFNAME, or DEL the attachment that made it.',
+    const bridge = c.netlink.mustLink(c.config.bridge);
+    // Looked at first: in a batch the requests behind a refused creation would be carried out on somebody else's device.
+    if (c.netlink.link(r.hostIfname)) {
+      throw new CniError('INTERFACE_EXISTS', `there is already a device ${r.hostIfname} on the node, and it is not Podway's`, {
+        object: r.hostIfname, hint: `Remove it: ip link delete ${r.hostIfname}`,
       });
     }
-    const bridge = c.netlink.mustLink(c.config.bridge);
-    const alias = aliasOf(r);
-    must(c.netlink.batch([
+    const [refused] = c.netlink.batch([
       ...createRequests({
-        kind: 'veth', name: r.hostIfname, mtu: c.mtu, master: bridge.index, alias,
+        kind: 'veth', name: r.hostIfname, mtu: c.mtu, master: bridge.index, address: hostMac(r), alias: aliasOf(r),
         peer: { name: r.ifname, netnsFd: pod.fd, address: r.mac, mtu: c.mtu },
       }),
       setRequest(r.hostIfname, { up: true }),
-    ]));
-    try {
-      const inside = podNl.mustLink(r.ifname);
-      must(podNl.batch([setRequest(LOOPBACK_INDEX, { up: true }, 'lo'), setRequest(inside.index, { up: true }, r.ifname), ...podRequests(c, r, inside.index)]));
-      return { host: c.netlink.mustLink(r.hostIfname), inside };
-    } catch (e) {
-      unwire(c.netlink, r.hostIfname);
-      throw e;
-    }
+    ]);
+    if (refused) throw podNl.link(r.ifname) ? taken(r) : refused.error;
+    const inside = podNl.mustLink(r.ifname);
+    must(podNl.batch([setRequest(LOOPBACK_INDEX, { up: true }, 'lo'), setRequest(inside.index, { up: true }, r.ifname), ...podRequests(c, r, inside.index)]));
+    return { bridge, inside };
   } finally {
     podNl.close();
   }
 }
+
+const taken = (r: AttachmentRecord): CniError =>
+  new CniError('INTERFACE_EXISTS', `there is already an interface ${r.ifname} in the container`, {
+    object: `${r.ifname} in ${r.netns}`, hint: 'Ask for another CNI_IFNAME, or DEL the attachment that made it.',
+  });
 
 function podRequests(c: WiringContext, r: AttachmentRecord, index: number): Request[] {
   const want = podState(c.config, r, c.mtu);
@@ -111,16 +117,10 @@ function podRequests(c: WiringContext, r: AttachmentRecord, index: number): Requ
 }
 
 /** Removes the host end, and with it the pod's. Absent is success; a link that is not ours is left alone. */
-export function unwire(netlink: RtNetlink, hostName: string): boolean {
+export async function unwire(netlink: RtNetlink, remover: LinkRemover, hostName: string): Promise<boolean> {
   const link = netlink.link(hostName);
   if (!link || !link.alias?.startsWith(ALIAS_PREFIX)) return false;
-  try {
-    netlink.send(deleteRequest(link.index, hostName));
-  } catch (e) {
-    // The pod's namespace may be ending at this very moment and take the pair with it.
-    if (!isPodwayError(e) || e.errno !== 'ENODEV') throw e;
-  }
-  return true;
+  return remover.remove(link.index, hostName);
 }
 
 function must(refusals: readonly { error: Error }[]): void {
@@ -129,13 +129,12 @@ function must(refusals: readonly { error: Error }[]): void {
 }
 
 /** What ADD answers: bridge, host end, pod end; addresses belong to the pod end. */
-export function resultOf(config: NetworkConfig, r: AttachmentRecord, ends: { bridge: LinkInfo; host: LinkInfo; inside: LinkInfo }): CniResult {
-  const mac = (l: LinkInfo) => (l.address === undefined ? {} : { mac: l.address });
+export function resultOf(config: NetworkConfig, r: AttachmentRecord, ends: { bridge: LinkInfo; inside: LinkInfo }): CniResult {
   const gateways = r.ips.map((i) => i.gateway);
   return {
     interfaces: [
-      { name: ends.bridge.name, ...mac(ends.bridge) },
-      { name: ends.host.name, ...mac(ends.host), mtu: ends.host.mtu },
+      { name: ends.bridge.name, ...(ends.bridge.address === undefined ? {} : { mac: ends.bridge.address }) },
+      { name: r.hostIfname, mac: hostMac(r), mtu: ends.inside.mtu },
       { name: r.ifname, mac: r.mac, mtu: ends.inside.mtu, sandbox: r.netns },
     ],
     ips: r.ips.map((i) => ({ address: i.address, gateway: i.gateway, interface: 2 })),

@@ -14,6 +14,9 @@ import { command as logs } from './logs.js';
 import { command as nodeExec } from './node-exec.js';
 import { command as run } from './run.js';
 import { command as status } from './status.js';
+import { command as networkGet } from './network-get.js';
+import { command as networkSet } from './network-set.js';
+import { command as trace } from './trace.js';
 import { command as up } from './up.js';
 import { command as netnsList } from './netns-list.js';
 import { command as inspectNode } from './inspect-node.js';
@@ -25,12 +28,14 @@ import { command as version } from './version.js';
 
 export const commands: readonly CommandModule[] = [
   up, down, status, get, run, deleteCommand, exec, logs, nodeExec,
+  trace, networkGet, networkSet,
   capture, nsenter, inspectNode, inspectPod, inspectNetns, netnsList, netnsExpose, version, completion, help, agent, complete, labProcess,
 ];
 
 /** What verbs of several words have in common. */
 export const groups: Readonly<Record<string, string>> = {
   node: 'Nodes of a lab',
+  network: 'How pods of different nodes reach each other',
   netns: 'Network namespaces of this machine',
   inspect: 'Look at one thing in full',
 };

@@ -10,7 +10,7 @@
 import type { Netns } from '../netns.js';
 import { AF_INET, AF_INET6, AF_UNSPEC, addressBytes, familyNumber, familyOf, type Family } from './address.js';
 import { readAttributes, writeAttributes, type Attributes, type Writer } from './codec.js';
-import { CT, CT_SCTP_STATE, CT_STATS, CT_STATUS, CT_TCP_STATE, TUPLE, type ConntrackStatus } from './conntrack-tables.js';
+import { CT, CT_SCTP_STATE, CT_STATS, CT_STATUS, CT_TCP_STATE, type TUPLE, type ConntrackStatus } from './conntrack-tables.js';
 import { NetlinkSocket, type Answer, type Request } from './socket.js';
 
 export const NETLINK_NETFILTER = 12;

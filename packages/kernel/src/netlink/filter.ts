@@ -12,7 +12,7 @@ import { writeAttribute, writeAttributes, type Attributes, type AttributeTable, 
 import { NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, type Answer, type NetlinkSocket, type Request } from './socket.js';
 import { inline } from './struct.js';
 import { handleNumber, handleText, optionsOf, parentText, readTc, statsOf, tcHeader, type TcStats } from './tc.js';
-import { ACT, BPF, GACT, MATCHALL, MIRRED, POLICE, TC_U32_TERMINAL, TCA, U32_FILTER, type U32Selector } from './tc-tables.js';
+import { type ACT, BPF, GACT, MATCHALL, MIRRED, POLICE, TC_U32_TERMINAL, TCA, U32_FILTER, type U32Selector } from './tc-tables.js';
 
 const RTM_NEWTFILTER = 44;
 const RTM_DELTFILTER = 45;

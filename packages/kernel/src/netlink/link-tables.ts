@@ -88,6 +88,9 @@ export const MACVLAN = { mode: attr(1, 'IFLA_MACVLAN_MODE', u32) } as const;
 /** MACVLAN_MODE_*: `private` (no talk between them), `vepa` (through the switch outside), `bridge` (directly), `passthru` (one takes the device over), `source`. */
 export const MACVLAN_MODE = { private: 1, vepa: 2, bridge: 4, passthru: 8, source: 16 } as const;
 export type MacvlanMode = keyof typeof MACVLAN_MODE;
+/** `bridge` for 4; undefined for a number that is no mode. */
+export const macvlanModeName = (mode: number): MacvlanMode | undefined =>
+  (Object.keys(MACVLAN_MODE) as MacvlanMode[]).find((name) => MACVLAN_MODE[name] === mode);
 
 export const VLAN = {
   id: attr(1, 'IFLA_VLAN_ID', u16),

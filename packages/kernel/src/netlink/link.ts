@@ -18,6 +18,7 @@ import { AF_BRIDGE } from './address.js';
 const RTM_NEWLINK = 16;
 const RTM_DELLINK = 17;
 const RTM_GETLINK = 18;
+const RTM_SETLINK = 19;
 const IFF_UP = 0x1;
 const IFF_NOARP = 0x80;
 const IFF_PROMISC = 0x100;
@@ -167,11 +168,15 @@ const inline = (write: (w: Writer) => void): Codec<undefined> => ({ write: (w) =
 /**
  * The requests that create a link with everything the spec says. The kernel ignores an alias in
  * the creating message, so it follows in a second one: sent as one batch they are one system
- * call, and no kill can leave the link without its alias.
+ * call, and no kill can leave the link without its alias. A bridge's MTU too: only one that is set
+ * later stays (BROPT_MTU_SET_BY_USER), else the bridge follows its ports, and is 1500 without any.
  */
 export function createRequests(spec: LinkSpec): Request[] {
-  const create = createRequest(spec);
-  return spec.alias === undefined ? [create] : [create, setRequest(spec.name, { alias: spec.alias })];
+  const { mtu, ...rest } = spec;
+  const late = spec.kind === 'bridge' && mtu !== undefined ? { mtu } : {};
+  const create = createRequest(spec.kind === 'bridge' ? (rest as LinkSpec) : spec);
+  const after = { ...late, ...(spec.alias === undefined ? {} : { alias: spec.alias }) };
+  return Object.keys(after).length === 0 ? [create] : [create, setRequest(spec.name, after)];
 }
 
 function createRequest(spec: LinkSpec): Request {
@@ -238,7 +243,8 @@ export function setRequest(
 /** Settings of a bridge port. Equivalent: `bridge link set dev NAME hairpin on`. */
 export function setPortRequest(index: number, port: Omit<BridgePortAttributes, 'unknown'>, name = `#${index}`): Request {
   return {
-    type: RTM_NEWLINK,
+    // RTM_NEWLINK is accepted too, and does nothing.
+    type: RTM_SETLINK,
     flags: 0,
     doing: `set bridge port ${name}`,
     body(w) {
@@ -269,9 +275,15 @@ export function deleteRequest(index: number, name = `#${index}`): Request {
   return { type: RTM_DELLINK, flags: 0, doing: `delete link ${name}`, body: (w) => header(w, { index }) };
 }
 
-/** `bridge` for 4; undefined for a number that is no mode. */
-export const macvlanModeName = (mode: number): MacvlanMode | undefined =>
-  (Object.keys(MACVLAN_MODE) as MacvlanMode[]).find((name) => MACVLAN_MODE[name] === mode);
+/** Removes all links of a group with one waiting for all of them. Equivalent: `ip link delete group N`. */
+export function deleteGroupRequest(group: number): Request {
+  return { type: RTM_DELLINK, flags: 0, doing: `delete the links of group ${group}`, body: (w) => { header(w); writeAttributes(w, LINK, { group }); } };
+}
+
+/** Puts a link into a group. Equivalent: `ip link set NAME group N`. */
+export function setGroupRequest(index: number, group: number, name = `#${index}`): Request {
+  return { type: RTM_NEWLINK, flags: 0, doing: `set group of link ${name}`, body: (w) => { header(w, { index }); writeAttributes(w, LINK, { group }); } };
+}
 
 /** All links of the namespace, by index, with statistics. */
 export function listLinks(socket: NetlinkSocket): LinkInfo[] {

@@ -12,7 +12,7 @@ import type { Attributes } from '../netlink/codec.js';
 import type { Answer } from '../netlink/socket.js';
 import { GenlSocket, readGenl, type GenlCommand, type GenlFamily } from '../genl/genetlink.js';
 import {
-  ALLOWED_IP, DEVICE, PEER, WG_CMD_GET_DEVICE, WG_CMD_SET_DEVICE, WG_GENL_NAME, WGDEVICE_F_REPLACE_PEERS, WGPEER_F_REMOVE_ME,
+  type ALLOWED_IP, DEVICE, type PEER, WG_CMD_GET_DEVICE, WG_CMD_SET_DEVICE, WG_GENL_NAME, WGDEVICE_F_REPLACE_PEERS, WGPEER_F_REMOVE_ME,
   WGPEER_F_REPLACE_ALLOWEDIPS, WGPEER_F_UPDATE_ONLY,
 } from './tables.js';
 import type { WireguardChange, WireguardDevice, WireguardPeer, WireguardPeerChange, WireguardState } from './types.js';

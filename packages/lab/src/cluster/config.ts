@@ -6,6 +6,7 @@ import { isNode, LineCounter, parseDocument, type Document } from 'yaml';
 import { cidrContains, cidrNth, cidrOverlaps, formatCidr, formatIp, parseCidr, parseIp, tryParseIp, tryParseIpCidr } from '@podway/cni';
 import { PodwayError } from '@podway/errors';
 import { z } from 'zod';
+import { BACKEND_TYPES, type BackendType } from '@podway/agent';
 import { LabLayout, DEFAULT_LAB } from './layout.js';
 
 const cidr = z.string().refine((s) => tryParseIpCidr(s) !== undefined, 'must be a range in CIDR notation, such as 10.244.0.0/16');
@@ -42,9 +43,11 @@ const schema = z.strictObject({
     clusterCIDR: cidr.default('10.244.0.0/16'),
     nodeMask: z.number().int().min(8).max(30).default(24),
     backend: z.strictObject({
-      type: z.enum(['vxlan']).default('vxlan'),
+      type: z.enum(BACKEND_TYPES).default('vxlan'),
       vni: z.number().int().min(1).max(0xffffff).default(1),
       port: z.number().int().min(1).max(65535).default(8472),
+      /** Encapsulate only between subnets. */
+      crossSubnet: z.boolean().default(false),
     }).prefault({}),
     mtu: z.number().int().min(576).max(65535).optional(),
     masquerade: z.boolean().default(true),
@@ -70,7 +73,7 @@ export interface LabConfig {
   readonly network: {
     readonly clusterCIDR: string;
     readonly nodeMask: number;
-    readonly backend: { readonly type: 'vxlan'; readonly vni: number; readonly port: number };
+    readonly backend: { readonly type: BackendType; readonly vni: number; readonly port: number; readonly crossSubnet: boolean };
     readonly mtu: number | undefined;
     readonly masquerade: boolean;
   };
@@ -198,6 +201,6 @@ function complete(file: z.output<typeof schema>, report: (path: readonly Propert
 export function netConf(c: LabConfig): string {
   return `${JSON.stringify({
     Network: c.network.clusterCIDR, Masquerade: c.network.masquerade, ...(c.network.mtu === undefined ? {} : { MTU: c.network.mtu }),
-    Backend: { Type: c.network.backend.type, VNI: c.network.backend.vni, Port: c.network.backend.port },
+    Backend: { Type: c.network.backend.type, VNI: c.network.backend.vni, Port: c.network.backend.port, CrossSubnet: c.network.backend.crossSubnet },
   })}\n`;
 }

@@ -7,7 +7,8 @@ import { chmodSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { PodwayError, messageOf } from '@podway/errors';
 import { listenTcp, Netns } from '@podway/kernel';
-import { Nodes, Pods, type Node, type ObjectClient, type Pod } from '@podway/kube';
+import { NETWORK_CONFIG_MAP } from '@podway/agent';
+import { ConfigMaps, Nodes, Pods, type Node, type ObjectClient, type Pod } from '@podway/kube';
 import { ApiServer, openLmdbStore } from '../apiserver/index.js';
 import { startControllers } from '../controllers/index.js';
 import { ImageStore } from '../images/index.js';
@@ -15,7 +16,7 @@ import { CniNetwork, execInContainer, NodeRuntime, startHold, type Resident } fr
 import { AgentProcess, IN_NODE, prepareNode } from './agents.js';
 import { netConf, type LabConfig, type LabNode } from './config.js';
 import type { LabEvent, PairReport } from './events.js';
-import { labMark } from './down.js';
+import { labMark } from './belongings.js';
 import { binary, LabLayout } from './layout.js';
 import { checkPairs, type PairPod } from './pairs.js';
 import { podLogs } from './pod-logs.js';
@@ -136,6 +137,10 @@ export class Lab {
         spec: n.podCIDR === undefined ? {} : { podCIDR: n.podCIDR, podCIDRs: [n.podCIDR] },
       });
     }
+    await this.client.create(ConfigMaps, {
+      apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: NETWORK_CONFIG_MAP.name, namespace: NETWORK_CONFIG_MAP.namespace },
+      data: { [NETWORK_CONFIG_MAP.key]: netConf(config) },
+    });
     const controllers = startControllers(this.server, { clusterRanges: [{ cidr: config.network.clusterCIDR, nodePrefix: config.network.nodeMask }] });
     this.closers.push(...controllers.map((c) => () => c.stop()));
   }
@@ -244,7 +249,7 @@ export class Lab {
   /** Ends the lab's own work. Nodes and pods go on until `down`. */
   async close(): Promise<void> {
     for (const p of this.parts) p.agent?.stop();
-    await Promise.all(this.parts.map((p) => p.runtime?.close()));
+    await Promise.all(this.parts.flatMap((p) => (p.runtime ? [p.runtime.close()] : [])));
     for (const close of this.closers.splice(0)) await close();
     await this.server.close();
   }

@@ -37,6 +37,10 @@ export class LabLayout {
   }
 
   get state(): string { return join(this.dir, 'lab.json'); }
+  /** The lab as it was asked for; written before anything is made. */
+  get config(): string { return join(this.dir, 'config.json'); }
+  /** Where the lab's process takes requests: see control.ts. */
+  get control(): string { return join(this.dir, 'control.sock'); }
   get kubeconfig(): string { return join(this.dir, 'kubeconfig'); }
   get store(): string { return join(this.dir, 'store'); }
   get logs(): string { return join(this.dir, 'log'); }
@@ -50,7 +54,7 @@ export class LabLayout {
     return { root, cniConf: at('cni-conf'), cniBin: at('cni-bin'), state: at('state'), logs: at('logs'), overlay: at('overlay') };
   }
 
-  /** `podway-LAB-WHAT`; a lab's names never are another's, since neither part holds the separator's neighbours alone (see `owns`). */
+  /** `podway-LAB-WHAT`. Node `b-m1` of lab `a` and node `m1` of lab `a-b` would be one: the second cannot be made. */
   netns(what: string): string {
     return `${PREFIX}-${this.name}-${what}`;
   }

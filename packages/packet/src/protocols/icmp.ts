@@ -2,7 +2,7 @@
  * ICMP (RFC 792): type, code, checksum, four bytes whose meaning the type decides, and data. 8 bytes of header.
  * Errors quote the packet they are about; it is decoded into `quoted`, apart from the stack, since it did not travel in this packet.
  */
-import { Context, NO_PROBLEMS, type LayerBase } from '../context.js';
+import { type Context, NO_PROBLEMS, type LayerBase } from '../context.js';
 import type { ChecksumState } from '../checksum.js';
 import { ipv4Text, parseIpv4, put16, put32, u16, u32, u8 } from '../bytes.js';
 import type { Layer } from '../layers.js';

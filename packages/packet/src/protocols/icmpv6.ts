@@ -2,7 +2,7 @@
  * ICMPv6 (RFC 4443) with neighbour discovery (RFC 4861). Errors have 8 bytes of header and quote the packet they are about; the header
  * of a neighbour-discovery message is counted with its fixed part (24 bytes for NS and NA) and its options.
  */
-import { Context, NO_PROBLEMS, type LayerBase, type Problem } from '../context.js';
+import { type Context, NO_PROBLEMS, type LayerBase, type Problem } from '../context.js';
 import type { ChecksumState } from '../checksum.js';
 import { concat, ipv6Text, linkAddressText, parseIpv6, parseMac, put16, put32, u16, u32, u8 } from '../bytes.js';
 import type { Layer } from '../layers.js';

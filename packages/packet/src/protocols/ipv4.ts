@@ -6,7 +6,7 @@
  *
  * A total length of 0 is what segmentation offload leaves on packets above 64 KiB (Linux "BIG TCP"): the length is then the frame's.
  */
-import { Context, IP_PROTOCOL, NO_PROBLEMS, type LayerBase, type Problem } from '../context.js';
+import { type Context, IP_PROTOCOL, NO_PROBLEMS, type LayerBase, type Problem } from '../context.js';
 import { checksum, expectedChecksum, fold, sum, type ChecksumState } from '../checksum.js';
 import { concat, hexNumber, ipv4Text, parseIpv4, put16, u16, u8 } from '../bytes.js';
 

@@ -6,7 +6,7 @@
  *
  * A header cut after the ports (as in an ICMP error that quotes 8 bytes) becomes a `partial` layer that holds ports and sequence number.
  */
-import { Context, NO_PROBLEMS, TCP_PORT, type LayerBase, type Problem } from '../context.js';
+import { type Context, NO_PROBLEMS, TCP_PORT, type LayerBase, type Problem } from '../context.js';
 import type { ChecksumState } from '../checksum.js';
 import { put16, put32, u16, u32, u8 } from '../bytes.js';
 import { IP } from '../numbers.js';

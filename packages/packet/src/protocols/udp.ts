@@ -2,7 +2,7 @@
  * UDP (RFC 768): source port, destination port, length (header included), checksum; 8 bytes.
  * Checksum 0 means none was sent. Over IPv6 only tunnels may do that (RFC 6936); anything else is reported.
  */
-import { Context, NO_PROBLEMS, UDP_PORT, type LayerBase } from '../context.js';
+import { type Context, NO_PROBLEMS, UDP_PORT, type LayerBase } from '../context.js';
 import { expectedChecksum, sum, type ChecksumState } from '../checksum.js';
 import { hexNumber, put16, u16 } from '../bytes.js';
 import { IP } from '../numbers.js';

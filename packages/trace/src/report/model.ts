@@ -6,12 +6,12 @@ import type { Outcome, Packet, Step, Trace } from '../simulate/types.js';
 import { frameLength } from '../simulate/types.js';
 import type { Observation, ProbeResult } from '../observe/index.js';
 import type { PathError } from '../observe/match.js';
-import { pointOf, type CapturePoint } from '../observe/points.js';
+import { pointOf, tapsOf, type CapturePoint } from '../observe/points.js';
 import type { OuterHeader, Sighting } from '../observe/sighting.js';
 import { ownersOf, WorldIndex, type World } from '../world.js';
 
 /** The outer header as predicted: the source port is a hash, and so unknown. */
-export type PredictedOuter = Pick<OuterHeader, 'src' | 'dst' | 'dstPort' | 'vni' | 'ttl' | 'dontFragment' | 'ipLength'>;
+export type PredictedOuter = Pick<OuterHeader, 'src' | 'dst' | 'dstPort' | 'vni' | 'ttl' | 'dontFragment' | 'ipLength' | 'ethernet'>;
 
 /** The packet as it should pass a device. */
 export interface PredictedPacket {
@@ -29,8 +29,10 @@ export interface Row {
   /** Undefined: the packet was not expected here. */
   readonly predicted?: PredictedPacket;
   readonly observed?: Sighting;
-  /** `seen`: as predicted. `differs`: seen, but not as predicted. `missing`: expected and not seen. `unexpected`: seen and not expected. `not observed`: nobody looked. */
-  readonly state: 'seen' | 'differs' | 'missing' | 'unexpected' | 'not observed';
+  /**
+   * `seen`: as predicted. `differs`: seen, but not as predicted. `missing`: expected and not seen. `copy`: a copy that a bridge flooded, as predicted.
+   * `unexpected`: seen and not expected. `not observed`: nobody looked. */
+  readonly state: 'seen' | 'differs' | 'missing' | 'copy' | 'unexpected' | 'not observed';
   /** `TTL 61, predicted 62`. */
   readonly differences: readonly string[];
   /** The look-ups that brought the packet here, since the row before. */
@@ -65,6 +67,8 @@ export interface Report {
   readonly from: End;
   readonly to?: End;
   readonly flow: Observation['flow'];
+  /** `tcp 10.244.0.2:45678 → 10.244.2.2:80`: ports as really used, when observed. */
+  readonly tuple: string;
   readonly request: Leg;
   readonly reply?: Leg;
   readonly asymmetry: readonly string[];
@@ -76,6 +80,8 @@ export interface Report {
   readonly summary: readonly string[];
   /** Sizes of all headers on the widest frame seen. */
   readonly budget?: string;
+  /** Counters of drops that rose while probing, when something did not arrive. */
+  readonly evidence: readonly string[];
   readonly notes: readonly string[];
 }
 
@@ -89,11 +95,13 @@ export function buildReport(world: World, trip: RoundTrip, observation?: Observa
   const to = ownersOf(world, trip.request.flow.dst)[0];
   const { outcome } = chosen(trip.request.traces, probe?.request);
   return {
-    from: endOf(world, trip.request.flow.from), ...(to ? { to: endOf(world, to.key) } : {}), flow: trip.request.flow,
+    from: endOf(world, trip.request.flow.from), ...(to ? { to: endOf(world, to.key) } : {}), flow: trip.request.flow, tuple: tupleOf(trip.request.flow, request),
     request, ...(reply ? { reply } : {}), asymmetry: trip.asymmetry, errors: dedupe(observation?.probes.flatMap((p) => p.errors) ?? []),
     observed: observation !== undefined, verdict: outcome.kind, headline: headline(outcome, request, reply, observation),
     summary: observation ? summaryOf(observation, request, reply) : [],
     ...(widest ? { budget: `${widest.headers.map((h) => `${h.label} ${h.bytes}`).join(' + ')} = ${widest.frameLength}` } : {}),
+    evidence: observation && (outcome.kind !== 'delivered' || request.asPredicted === false || reply?.asPredicted === false || observation.probes.some((p) => p.answer?.kind !== 'reply'))
+      ? observation.counters.map((c) => `${c.netns}: ${c.counter} rose by ${c.by}`) : [],
     notes: notesOf(world, observation),
   };
 }
@@ -105,8 +113,7 @@ const bestProbe = (o: Observation): ProbeResult | undefined =>
 function chosen(traces: readonly Trace[], seen: readonly Sighting[] | undefined): Trace {
   const points = new Set(seen?.map((s) => s.point));
   const score = (t: Trace): number => t.hops.flatMap((h) => h.steps).filter((s) => (s.kind === 'transmit' || s.kind === 'receive') && points.has(`${s.netns.replace(/^default\//, '')}/${s.dev ?? ''}`)).length;
-  const best = traces.reduce((b, t) => (score(t) > score(b) ? t : b), traces[0]!);
-  return best;
+  return traces.filter((t) => !t.copy).reduce((b, t) => (score(t) > score(b) ? t : b), traces[0]!);
 }
 
 function legOf(index: WorldIndex, direction: Leg['direction'], traces: readonly Trace[], o: Observation | undefined, seen: readonly Sighting[] | undefined): Leg {
@@ -115,6 +122,7 @@ function legOf(index: WorldIndex, direction: Leg['direction'], traces: readonly 
   const left = [...(seen ?? [])];
   const blind = new Set(o?.notCaptured.map((n) => n.label));
   const known = new Set(o?.points.map((p) => p.label));
+  const copies = new Set(traces.filter((t) => t.copy).flatMap((t) => tapsOf(t).map((x) => pointOf(index, x.netns, x.dev).label)));
   const rows: Row[] = [];
   let decisions: { kind: Step['kind']; why: string }[] = [];
   for (const s of steps) {
@@ -127,22 +135,23 @@ function legOf(index: WorldIndex, direction: Leg['direction'], traces: readonly 
     const at = left.findIndex((x) => x.point === point.label);
     const [observed] = at < 0 ? [] : left.splice(at, 1);
     const differences = observed ? compare(predicted, observed) : [];
-    const watched = o !== undefined && o.notSent === undefined && known.has(point.label) && !blind.has(point.label);
+    const watched = o !== undefined && o.notSent === undefined && !o.noTraffic && known.has(point.label) && !blind.has(point.label);
     const state = observed ? (differences.length ? 'differs' : 'seen') : watched ? 'missing' : 'not observed';
     rows.push({ point, predicted, ...(observed ? { observed } : {}), state, differences, decisions });
     decisions = [];
   }
   for (const extra of left) {
     const point = o?.points.find((p) => p.label === extra.point);
-    if (point) rows.push({ point, observed: extra, state: 'unexpected', differences: [], decisions: [] });
+    if (point) rows.push({ point, observed: extra, state: copies.has(extra.point) ? 'copy' : 'unexpected', differences: [], decisions: [] });
   }
   const lastIndex = rows.findLastIndex((r) => r.observed && r.predicted);
   const next = rows.find((r, i) => i > lastIndex && r.state === 'missing');
   const last = rows[lastIndex];
   return {
-    direction, rows, predicted: trace.outcome, alternatives: traces.length - 1, end: decisions,
+    direction, rows, predicted: trace.outcome, alternatives: traces.filter((t) => !t.copy).length - 1, end: decisions,
     ...(last ? { lastSeen: last.point.label } : {}), ...(o && next ? { expectedNext: next.point.label } : {}),
-    ...(o ? { asPredicted: rows.every((r) => r.state === 'seen' || r.state === 'not observed') } : {}),
+    ...(o?.notSent ? { asPredicted: trace.outcome.kind === 'dropped' && rows.length === 0 } : {}),
+    ...(o && !o.notSent && !o.noTraffic ? { asPredicted: rows.every((r) => r.state === 'seen' || r.state === 'copy' || r.state === 'not observed') } : {}),
     steps: steps.filter((s) => !('promiscuous' in s)).map((s) => ({ netns: s.netns, ...(s.dev ? { dev: s.dev } : {}), kind: s.kind, why: s.why })),
   };
 }
@@ -153,7 +162,7 @@ export function predictedOf(p: Packet): PredictedPacket {
     src: inner.src, dst: inner.dst, ttl: inner.ttl, ipLength: inner.fragments?.length ?? inner.length, frameLength: frameLength(p),
     ...(inner.ethernet ? { ethernet: inner.ethernet } : {}),
     ...(p.vxlan && p.l4.proto === 'udp'
-      ? { outer: { src: p.src, dst: p.dst, dstPort: p.l4.dstPort, vni: p.vxlan.vni, ttl: p.ttl, dontFragment: p.dontFragment, ipLength: p.fragments?.length ?? p.length } }
+      ? { outer: { src: p.src, dst: p.dst, dstPort: p.l4.dstPort, vni: p.vxlan.vni, ttl: p.ttl, dontFragment: p.dontFragment, ipLength: p.fragments?.length ?? p.length, ...(p.ethernet ? { ethernet: p.ethernet } : {}) } }
       : {}),
   };
 }
@@ -172,6 +181,8 @@ function compare(p: PredictedPacket, s: Sighting): string[] {
   check('frame length', p.frameLength, s.frameLength);
   if (!p.outer !== !s.outer) found.push(p.outer ? 'not encapsulated, predicted VXLAN' : 'encapsulated, predicted not');
   if (p.outer && s.outer) {
+    check('outer source MAC', p.outer.ethernet?.src, s.outer.ethernet?.src);
+    check('outer destination MAC', p.outer.ethernet?.dst, s.outer.ethernet?.dst);
     for (const k of ['src', 'dst', 'dstPort', 'vni', 'ttl', 'dontFragment', 'ipLength'] as const) check(`outer ${k}`, p.outer[k], s.outer[k]);
   }
   return found;
@@ -186,6 +197,13 @@ function endOf(world: World, key: string): End {
   return { name: key, role: ns?.role ?? 'unknown', ...(node ? { node: node.name } : {}), addresses, nodeAddresses: node?.addresses ?? [] };
 }
 
+function tupleOf(flow: Report['flow'], leg: Leg): string {
+  const seen = leg.rows.find((r) => r.observed)?.observed;
+  const src = seen?.src ?? leg.rows[0]?.predicted?.src ?? flow.src ?? '?';
+  const srcPort = seen?.srcPort ?? flow.srcPort;
+  return flow.proto === 'icmp' ? `icmp ${src} → ${flow.dst}` : `${flow.proto} ${src}:${srcPort ?? '*'} → ${flow.dst}:${flow.dstPort ?? 80}`;
+}
+
 function headline(outcome: Outcome, request: Leg, reply: Leg | undefined, o: Observation | undefined): string {
   const predicted =
     outcome.kind === 'delivered' ? `delivered to ${outcome.netns}${outcome.listener === 'not known' ? ' (no listener known)' : ''}`
@@ -193,6 +211,7 @@ function headline(outcome: Outcome, request: Leg, reply: Leg | undefined, o: Obs
     : `cannot be told: ${outcome.missing}`;
   if (!o) return `Predicted: ${predicted}.`;
   if (o.notSent) return `Predicted: ${predicted}. The kernel did not send at all: ${o.notSent}.`;
+  if (o.noTraffic) return `Predicted: ${predicted}. No such traffic was seen.`;
   const broken = [request, ...(reply ? [reply] : [])].find((l) => l.asPredicted === false);
   if (!broken) return `Predicted: ${predicted}. Observed: the same.`;
   const way = broken.direction === 'request' ? 'on the way there' : 'on the way back';
@@ -202,6 +221,7 @@ function headline(outcome: Outcome, request: Leg, reply: Leg | undefined, o: Obs
 }
 
 function summaryOf(o: Observation, request: Leg, reply: Leg | undefined): string[] {
+  if (o.noTraffic) return ['no such traffic was seen: let Podway send its own'];
   if (o.notSent) return [`nothing sent: the kernel refused (${o.notSent})`];
   const answered = o.probes.filter((p) => p.answer?.kind === 'reply').length;
   const refused = o.probes.filter((p) => p.answer?.kind === 'refused').length;

@@ -5,15 +5,18 @@
 import type { FdbEntry, Link } from '@podway/netstate';
 import { drop, goTo, note, stateOf, unknown, type Cursor, type Sim } from './cursor.js';
 import { runHook } from './hooks.js';
-import { frameLength } from './types.js';
+import { lookupRoute } from './route.js';
+import { fragmentsOf, frameLength } from './types.js';
 
 const VLAN_HEADER = 4;
+/** Of a flooded frame, those followed besides the addressee's. */
+const MOST_COPIES = 16;
 
 export function bridgeStage(sim: Sim, c: Cursor, p: { netns: string; bridge: string; ingress?: string }): Cursor[] {
   const { netns, bridge, ingress } = p;
   const link = sim.index.link(netns, bridge);
   const port = ingress === undefined ? undefined : sim.index.link(netns, ingress);
-  const to = c.packet.ethernet?.dst;
+  let to = c.packet.ethernet?.dst ?? '';
   if (!link || !to) return unknown(c, netns, `bridge ${bridge}`);
   if (link.bridge?.vlanFiltering) return unknown(c, netns, `VLAN filtering of bridge ${bridge}`);
   if (ingress !== undefined && port?.port?.state !== undefined && port.port.state !== 'forwarding') {
@@ -31,8 +34,16 @@ export function bridgeStage(sim: Sim, c: Cursor, p: { netns: string; bridge: str
       // br_netfilter: the packet meets the IP hooks here, with the bridge as its device, and not again if it goes up (ip_sabotage_in).
       const ip = runHook(sim, at, { netns, family: 'ip', hook: 'prerouting', iif: bridge });
       if ('end' in ip) return ip.end;
-      if (ip.cursor.packet.dst !== at.packet.dst) return unknown(at, netns, `destination translation of a bridged packet on ${bridge}`);
+      const translated = ip.cursor.packet.dst !== at.packet.dst;
       at = { ...ip.cursor, hooked: netns };
+      if (translated) {
+        // br_nf_pre_routing_finish(): routed anew, and when the way leads off the bridge, addressed to the bridge itself.
+        const { dst, src, mark } = at.packet;
+        const d = lookupRoute(stateOf(sim, netns), { dst, src, mark, iif: bridge });
+        if (d.error || d.nexthops.some((h) => h.dev === bridge) || !link.address) return unknown(at, netns, `a bridged packet whose destination is translated to ${dst} on ${bridge}`);
+        to = link.address;
+        at = { ...at, packet: { ...at.packet, ethernet: { src: at.packet.ethernet?.src ?? '', dst: to } } };
+      }
     }
   }
   const state = stateOf(sim, netns);
@@ -53,14 +64,19 @@ export function bridgeStage(sim: Sim, c: Cursor, p: { netns: string; bridge: str
     if (refusal) return drop(at, netns, { object: `bridge port ${hit.dev} in ${netns}`, dev: hit.dev, why: `the FDB entry ${to} points to ${hit.dev}, but ${refusal}` });
     return forward(sim, at, { netns, link, port, out: out!, fdb: hit, why: `FDB entry ${to} → ${hit.dev}`, filtered });
   }
-  // Unknown: flooded to all ports. The copies end at whoever is not addressed; only ways to the owner of the address are followed.
+  // Unknown: flooded to all ports. Ways to the owner of the address are followed; the other copies are seen where they go, and end there.
   const ports = sim.index.ports(netns, bridge).filter((l) => l.port?.flood !== false && !refuses(l, port));
   const hopeful = ports.filter((l) => leadsTo(sim, netns, l.name, to, new Set()) !== 'no');
-  if (hopeful.length === 0) {
-    const where = ports.length ? `flooded to ${ports.map((l) => l.name).join(', ')}, and nobody there has it` : 'there is no other port it could leave by';
-    return drop(at, netns, { object: `MAC address ${to}`, dev: bridge, why: `${bridge} has no FDB entry for ${to}: ${where}` });
-  }
-  return hopeful.flatMap((out) => forward(sim, at, { netns, link, port, out, why: `no FDB entry for ${to}: flooded to ${ports.map((l) => l.name).join(', ')}`, filtered }));
+  const others = at.copy ? [] : ports.filter((l) => !hopeful.includes(l)).slice(0, MOST_COPIES);
+  const why = `no FDB entry for ${to}: flooded to ${ports.map((l) => l.name).join(', ')}`;
+  const send = (cursor: Cursor, out: Link): Cursor[] => forward(sim, cursor, { netns, link, port, out, why, filtered });
+  const main = hopeful.length
+    ? hopeful.flatMap((out) => send(at, out))
+    : drop(at, netns, {
+        object: `MAC address ${to}`, dev: bridge,
+        why: `${bridge} has no FDB entry for ${to}: ${ports.length ? `flooded to ${ports.map((l) => l.name).join(', ')}, and nobody there has it` : 'there is no other port it could leave by'}`,
+      });
+  return [...main, ...others.flatMap((out) => send({ ...at, copy: true }, out))];
 }
 
 function forward(
@@ -70,9 +86,6 @@ function forward(
   let at = note(c, netns, 'bridge', { dev: link.name, bridge: link.name, egress: out.name, why: f.why, ...(port ? { ingress: port.name } : {}), ...(f.fdb ? { fdb: f.fdb } : {}) });
   // tcpdump and Podway put a bridge they capture on into promiscuous mode; then it shows what it forwards between its ports.
   if (port) at = note(at, netns, 'receive', { dev: link.name, promiscuous: true, why: `${link.name} forwards from ${port.name} to ${out.name}` });
-  if (out.mtu !== undefined && frameLength(at.packet) > out.mtu + 14 + VLAN_HEADER) {
-    return drop(at, netns, { object: `MTU ${out.mtu} of ${out.name} in ${netns}`, dev: out.name, why: `a bridge does not fragment: the frame of ${frameLength(at.packet)} bytes does not fit ${out.name} with MTU ${out.mtu}` });
-  }
   if (port) {
     const l2 = runHook(sim, at, { netns, family: 'bridge', hook: 'forward', iif: port.name, oif: out.name });
     if ('end' in l2) return l2.end;
@@ -83,7 +96,20 @@ function forward(
         if ('end' in ip) return ip.end;
         at = ip.cursor;
       }
+      // br_nf_dev_queue_xmit(): what br_netfilter has seen is fragmented like a routed packet.
+      const { length, dontFragment } = at.packet;
+      if (out.mtu !== undefined && length > out.mtu && !at.packet.fragments) {
+        const object = `MTU ${out.mtu} of ${out.name} in ${netns}`;
+        if (dontFragment) return drop(at, netns, { object, dev: out.name, why: `${length} bytes with DF set do not fit the MTU ${out.mtu} of ${out.name}` });
+        at = note(at, netns, 'fragment', {
+          dev: out.name, mtu: out.mtu, packet: { ...at.packet, fragments: fragmentsOf(length, out.mtu) },
+          why: `br_netfilter splits ${length} bytes to fit the MTU ${out.mtu} of ${out.name}`,
+        });
+      }
     }
+  }
+  if (out.mtu !== undefined && frameLength(at.packet) > out.mtu + 14 + VLAN_HEADER) {
+    return drop(at, netns, { object: `MTU ${out.mtu} of ${out.name} in ${netns}`, dev: out.name, why: `a bridge does not fragment: the frame of ${frameLength(at.packet)} bytes does not fit ${out.name} with MTU ${out.mtu}` });
   }
   return [goTo(at, { at: 'transmit', netns, dev: out.name })];
 }

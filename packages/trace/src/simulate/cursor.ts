@@ -25,6 +25,8 @@ export interface Cursor {
   readonly translations: readonly Translation[];
   /** br_netfilter showed the packet to the IP hooks of prerouting in this namespace already (ip_sabotage_in). */
   readonly hooked?: string;
+  /** Flooded to where the addressee is not. */
+  readonly copy?: true;
 }
 
 export interface Sim {

@@ -57,7 +57,7 @@ export function runHook(sim: Sim, c: Cursor, h: HookPlace): Outcome {
     const verdict = new NftWalk({
       state, packet: at.packet, family: chain.family, table: chain.table, ctState: answering ? 'established' : 'new',
       ...(h.iif === undefined ? {} : { iif: h.iif }), ...(h.oif === undefined ? {} : { oif: h.oif }),
-    }).run(chain.name);
+    }, chain.policy === 'drop' ? 'drop' : 'accept').run(chain.name);
     if (verdict.kind === 'unknown') return { end: unknown(at, h.netns, verdict.missing) };
     const last = verdict.rules.at(-1);
     const byPolicy = verdict.kind === 'continue' && chain.policy === 'drop';
@@ -73,7 +73,7 @@ export function runHook(sim: Sim, c: Cursor, h: HookPlace): Outcome {
       if (!nat) return { end: unknown(at, h.netns, `${verdict.nat.kind} in ${ruleText(last!)}`) };
       const before = at.packet;
       natDone = true;
-      at = note(at, h.netns, 'nat', { hook: h.hook, before, rule: last!, packet: nat, why: `${ruleText(last!)}: ${natText(before, nat)}` });
+      at = note(at, h.netns, 'nat', { hook: h.hook, before, rule: last!, packet: nat, why: `${ruleText(last!)} (${last!.text}): ${natText(before, nat)}` });
       at = { ...at, translations: [...at.translations, { netns: h.netns, original: before, translated: nat }] };
     } else if (verdict.rules.length) {
       at = note(at, h.netns, 'filter', { hook: h.hook, verdict: 'accept', rules: verdict.rules, packet: verdict.packet, why: `${ruleText(last!)} ${verdict.kind === 'accept' ? 'accepts' : 'passes'}: ${last!.text}` });

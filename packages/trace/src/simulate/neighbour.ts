@@ -35,7 +35,7 @@ export function whoHas(sim: Sim, q: { netns: string; dev: string; target: string
     if (!link || seen.has(`tx ${netns} ${dev}`)) return;
     seen.add(`tx ${netns} ${dev}`);
     const dead = deadDevice(sim, netns, link);
-    if (dead) return void ends.push(dead);
+    if (dead) return void (netns === q.netns && dev === q.dev && ends.push(dead));
     switch (link.kind) {
       case 'bridge':
         return flood(netns, dev, undefined);
@@ -61,7 +61,7 @@ export function whoHas(sim: Sim, q: { netns: string; dev: string; target: string
   const arrive = (netns: string, dev: string): void => {
     const link = sim.index.link(netns, dev);
     if (!link) return;
-    if (!link.up) return void ends.push({ object: `link ${dev} in ${netns}`, why: `${dev} in ${netns} is down` });
+    if (!link.up) return;
     if (link.master) return flood(netns, link.master, dev);
     endpoint(netns, dev);
   };
@@ -75,8 +75,17 @@ export function whoHas(sim: Sim, q: { netns: string; dev: string; target: string
     }
     for (const port of sim.index.ports(netns, bridge)) {
       if (port.name === ingress && !port.port?.hairpin) continue;
-      if (port.port?.state !== undefined && port.port.state !== 'forwarding') continue;
-      if (from?.port?.isolated && port.port?.isolated) continue;
+      const peer = sim.index.peer(netns, port.name);
+      const wanted = peer !== undefined && isLocal(stateOf(sim, peer.netns), q.target);
+      if (from?.port?.isolated && port.port?.isolated) {
+        if (wanted) ends.push({ object: `bridge port ${port.name} in ${netns}`, why: `${from.name} and ${port.name} of ${bridge} are isolated from each other` });
+        continue;
+      }
+      if (port.port?.state !== undefined && port.port.state !== 'forwarding') {
+        // Ports of others may be down for their own reasons: only the one behind which the target is says why it does not answer.
+        if (wanted) ends.push(deadDevice(sim, netns, port) ?? { object: `bridge port ${port.name} in ${netns}`, why: `port ${port.name} of ${bridge} is ${port.port.state}` });
+        continue;
+      }
       transmit(netns, port.name);
     }
   };

@@ -2,6 +2,7 @@
  * Does an nftables expression match a packet? Three answers: yes, no, and "cannot be told", with the expression that is not modelled.
  * Input is what libnftables-json(5) describes.
  */
+import { isIP } from 'node:net';
 import type { NetnsState, NftObject } from '@podway/netstate';
 import { inPrefix, addressValue } from './ip.js';
 import { lookupRoute } from './route.js';
@@ -54,17 +55,26 @@ export function evaluate(e: unknown, c: MatchContext): Value | Untold | 'absent'
     return parts.includes('absent') ? 'absent' : (parts as Value[]);
   }
   if (Array.isArray(e['&'])) {
-    const [left, right] = e['&'];
+    const [left, right] = e['&'] as readonly unknown[];
     const v = evaluate(left, c);
     if (isUntold(v) || v === 'absent') return v;
-    const mask = typeof right === 'string' ? addressOrNumber(right) : right;
+    const mask = maskOf(right);
     if (typeof v === 'number' && typeof mask === 'number') return (v & mask) >>> 0;
     return untold(e);
   }
   return untold(e);
 }
 
-const addressOrNumber = (s: string): unknown => (/^\d+$/.test(s) ? Number(s) : s);
+/** `["fin", "syn"]` is both flags. */
+function maskOf(right: unknown): number | undefined {
+  if (typeof right === 'number') return right;
+  if (Array.isArray(right)) {
+    const parts = right.map(maskOf);
+    return parts.includes(undefined) ? undefined : parts.reduce<number>((all, x) => all | (x ?? 0), 0);
+  }
+  if (typeof right !== 'string') return undefined;
+  return /^\d+$/.test(right) ? Number(right) : TCP_FLAG[right];
+}
 
 /** 'absent': the packet has no such header, so the match is false. Undefined: not modelled. */
 function payload(e: Json, c: MatchContext): Value | Untold | 'absent' | undefined {
@@ -142,9 +152,11 @@ function meta(key: string, c: MatchContext): Value | 'absent' | undefined {
 const TCP_FLAG: Readonly<Record<string, number>> = { fin: 1, syn: 2, rst: 4, psh: 8, ack: 16 };
 const ETHER: Readonly<Record<string, number>> = { ip: 0x0800, ip6: 0x86dd, arp: 0x0806 };
 
+const isTuple = (v: Value): v is readonly Value[] => Array.isArray(v);
+
 /** One packet value against one constant. */
 function equal(v: Value, right: unknown): boolean | Untold {
-  if (Array.isArray(v)) {
+  if (isTuple(v)) {
     const parts = isObject(right) && Array.isArray(right['concat']) ? right['concat'] : undefined;
     if (!parts || parts.length !== v.length) return untold(right);
     let doubt: Untold | undefined;
@@ -164,7 +176,7 @@ function equal(v: Value, right: unknown): boolean | Untold {
     return untold(right);
   }
   if (typeof right !== 'string') return untold(right);
-  if (right.endsWith('*')) return (v as string).startsWith(right.slice(0, -1));
+  if (right.endsWith('*')) return v.startsWith(right.slice(0, -1));
   return v === right;
 }
 
@@ -173,12 +185,13 @@ function compare(v: Value, right: unknown): boolean | Untold {
   if (isObject(right)) {
     if (isObject(right['prefix'])) {
       const { addr, len } = right['prefix'];
-      return typeof v === 'string' ? inPrefix(v, `${String(addr)}/${String(len)}`) : untold(right);
+      return typeof v === 'string' && isIP(v) ? inPrefix(v, `${String(addr)}/${String(len)}`) : untold(right);
     }
     if (Array.isArray(right['range'])) {
       const [low, high] = right['range'] as unknown[];
       if (typeof v === 'number' && typeof low === 'number' && typeof high === 'number') return v >= low && v <= high;
-      if (typeof v === 'string' && typeof low === 'string' && typeof high === 'string') {
+      // libnftables prints a range of empty names for a set of name patterns: nothing can be told from that.
+      if (typeof v === 'string' && typeof low === 'string' && typeof high === 'string' && [v, low, high].every((x) => isIP(x))) {
         const n = addressValue(v);
         return n >= addressValue(low) && n <= addressValue(high);
       }

@@ -6,6 +6,7 @@
  * Source: nf_tables_core.c (nft_do_chain), libnftables-json(5).
  */
 import { isUntold, lookupMap, matches, evaluate, type MatchContext } from './nft-match.js';
+import { ruleWords } from './nft-text.js';
 import type { Packet, RuleRef } from './types.js';
 
 type Json = Readonly<Record<string, unknown>>;
@@ -33,17 +34,18 @@ interface Rule {
 const HARMLESS = new Set(['counter', 'log', 'comment', 'quota', 'last', 'meter', 'ct count', 'flow']);
 const MOST_DOUBTS = 6;
 
-/** `meta` and the like for people: the JSON without braces and quotes, cut short. */
-const shorten = (expr: readonly unknown[]): string => JSON.stringify(expr).replace(/[{}"[\]]/g, ' ').replace(/\s+/g, ' ').trim().slice(0, 160);
-
-export const refOf = (r: Rule): RuleRef => ({ family: r.family, table: r.table, chain: r.chain, text: shorten(r.expr), ...(r.handle === undefined ? {} : { handle: r.handle }) });
+export const refOf = (r: Rule): RuleRef => ({ family: r.family, table: r.table, chain: r.chain, text: ruleWords(r.expr), ...(r.handle === undefined ? {} : { handle: r.handle }) });
 export const ruleText = (r: RuleRef): string => `rule ${r.handle ?? '?'} of chain ${r.family} ${r.table} ${r.chain}`;
 
 export class NftWalk {
   private readonly chains = new Map<string, Rule[]>();
   private doubts = 0;
 
-  constructor(private readonly context: MatchContext) {
+  /** @param policy of the base chain that is run: what reaching its end means. */
+  constructor(
+    private readonly context: MatchContext,
+    private readonly policy: 'accept' | 'drop' = 'accept',
+  ) {
     for (const o of context.state.nft) {
       const r = o['rule'] as unknown as Rule | undefined;
       if (!r || r.family !== context.family || r.table !== context.table) continue;
@@ -70,7 +72,7 @@ export class NftWalk {
         if (++this.doubts > MOST_DOUBTS) return { kind: 'unknown', missing: `${verdict.missing} (${ruleText(refOf(r))})` };
         const otherwise = this.chain(name, i + 1, p, acted, depth);
         const ifMatched = this.after(verdict.matched, name, i, depth);
-        if (same(ifMatched, otherwise)) return otherwise;
+        if (this.same(ifMatched, otherwise, depth)) return otherwise;
         return { kind: 'unknown', missing: `${verdict.missing} (${ruleText(refOf(r))})` };
       }
       if (verdict.kind === 'return') return { kind: 'continue', packet: verdict.packet, rules: verdict.rules };
@@ -79,6 +81,13 @@ export class NftWalk {
       acted = verdict.rules;
     }
     return { kind: 'continue', packet: p, rules: acted };
+  }
+
+  /** Whether two ways through the rules come to the same for the packet. The end of a base chain is its policy. */
+  private same(a: Verdict, b: Verdict, depth: number): boolean {
+    if (a.kind === 'unknown' || b.kind === 'unknown') return false;
+    const kind = (v: typeof a): string => (v.kind === 'continue' && depth === 0 ? this.policy : v.kind);
+    return kind(a) === kind(b) && JSON.stringify([a.packet, a.nat]) === JSON.stringify([b.packet, b.nat]);
   }
 
   /** How the chain goes on behind a rule that was taken to match. */
@@ -196,8 +205,3 @@ function natOf(kind: Nat['kind'], body: unknown): Nat | undefined {
   if (kind !== 'redirect' && addr === undefined && port === undefined) return undefined;
   return { kind, ...(addr === undefined ? {} : { address: addr }), ...(port === undefined ? {} : { port }) };
 }
-
-const same = (a: Verdict, b: Verdict): boolean =>
-  a.kind === b.kind && (a.kind === 'unknown' || b.kind === 'unknown'
-    ? false
-    : JSON.stringify([a.packet, a.nat]) === JSON.stringify([b.packet, b.nat]));

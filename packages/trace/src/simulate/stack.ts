@@ -9,7 +9,7 @@ import { deadDevice, deviceSysctl, drop, goTo, namespaceOf, note, stateOf, unkno
 import { runHook } from './hooks.js';
 import { whoHas } from './neighbour.js';
 import { decapsulate, encapsulate, isTunnelPort } from './vxlan.js';
-import { ETHERNET_HEADER, frameLength, IPV4_HEADER, type NextHopChoice, type Packet, type RouteDecision } from './types.js';
+import { ETHERNET_HEADER, fragmentsOf, frameLength, type NextHopChoice, type Packet, type RouteDecision } from './types.js';
 
 const PROTOCOL = { icmp: 1, tcp: 6, udp: 17 } as const;
 const BROADCAST = 'ff:ff:ff:ff:ff:ff';
@@ -73,11 +73,10 @@ function output(sim: Sim, c: Cursor, netns: string, decision: RouteDecision, hop
   if ('end' in post) return post.end;
   at = post.cursor;
   if (mtu !== undefined && at.packet.length > mtu) {
-    const room = Math.floor((mtu - IPV4_HEADER) / 8) * 8;
-    const count = Math.ceil((at.packet.length - IPV4_HEADER) / room);
+    const fragments = fragmentsOf(at.packet.length, mtu);
     at = note(at, netns, 'fragment', {
-      dev: hop.dev, mtu, packet: { ...at.packet, fragments: { count, length: IPV4_HEADER + room } },
-      why: `${at.packet.length} bytes do not fit the MTU ${mtu} of ${hop.dev} and DF is not set: split into ${count}`,
+      dev: hop.dev, mtu, packet: { ...at.packet, fragments },
+      why: `${at.packet.length} bytes do not fit the MTU ${mtu} of ${hop.dev} and DF is not set: split into ${fragments.count}`,
     });
   }
   return [goTo(at, { at: 'ip-output', netns, dev: hop.dev, nexthop: hop.gateway ?? at.packet.dst })];

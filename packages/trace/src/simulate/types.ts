@@ -35,6 +35,12 @@ export const VXLAN_HEADER = 8;
 /** Bytes of the frame on the wire (of the first one, when it is split). */
 export const frameLength = (p: Packet): number => ETHERNET_HEADER + (p.fragments?.length ?? p.length);
 
+/** How a packet is split to fit an MTU: all pieces but the last carry a multiple of eight bytes. */
+export function fragmentsOf(length: number, mtu: number): { count: number; length: number } {
+  const room = Math.floor((mtu - IPV4_HEADER) / 8) * 8;
+  return { count: Math.ceil((length - IPV4_HEADER) / room), length: IPV4_HEADER + room };
+}
+
 export interface NextHopChoice {
   readonly gateway?: string;
   readonly dev: string;
@@ -67,7 +73,7 @@ export interface RuleRef {
   readonly table: string;
   readonly chain: string;
   readonly handle?: number;
-  /** The rule as nft's JSON has it, in short. */
+  /** The rule in nft's own words. */
   readonly text: string;
 }
 
@@ -131,6 +137,8 @@ export interface Translation {
 }
 
 export interface Trace {
+  /** A copy that a bridge floods to a port where the addressee is not: it is seen there, and ends there. */
+  readonly copy?: true;
   readonly outcome: Outcome;
   readonly hops: readonly Hop[];
   readonly final: Packet;
@@ -154,6 +162,6 @@ export interface Flow {
 
 export interface Prediction {
   readonly flow: Flow;
-  /** Usually one; several when the kernel chooses between equal ways. */
+  /** Usually one; several when the kernel chooses between equal ways. Copies that bridges flood come after those they are copies of. */
   readonly traces: readonly Trace[];
 }
