@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { Conntrack, conntrackMatcher, deleteConntrackRequest, RtNetlink, writeSysctl, type ConntrackEntry, type ConntrackTuple, type Netns } from '../src/index.js';
+import { Conntrack, conntrackMatcher, deleteConntrackRequest, RtNetlink, writeSysctl, type ConntrackEntry, type ConntrackFilter, type ConntrackTuple, type Netns } from '../src/index.js';
 import { Writer } from '../src/netlink/codec.js';
 import { decodeConntrack } from '../src/netlink/conntrack.js';
 import { inScratch, inside } from './scratch.js';
@@ -126,6 +126,25 @@ test('deleting by filter takes only what matches', () => {
     assert.equal(left.length, 5, left.map(line).join('\n'));
     assert.throws(() => ct.deleteMatching({ src: 'nonsense' }), { code: 'BAD_ADDRESS' });
     assert.equal(ct.count().entries, 5, 'a bad filter deletes nothing');
+  });
+});
+
+test('what the kernel leaves out is only what does not match', () => {
+  withEntries((_ns, ct) => {
+    const all = ct.list();
+    for (const e of all) {
+      const base = { protocol: e.protocol, family: e.family } as const;
+      const ports = e.orig.sport === undefined ? {} : { sport: e.orig.sport, dport: e.orig.dport! };
+      const filters: ConntrackFilter[] = [
+        base, { ...base, src: e.orig.src }, { ...base, dst: e.orig.dst }, { ...base, replySrc: e.reply.src }, { ...base, replyDst: e.reply.dst }, { ...base, ...ports },
+        { protocol: e.protocol, dst: e.orig.dst, ...ports }, { dst: e.orig.dst }, { protocol: e.protocol, src: `${e.orig.src}/8`, ...ports },
+        ...(e.reply.sport === undefined ? [] : [{ ...base, replySport: e.reply.sport, replyDport: e.reply.dport! }]),
+      ];
+      for (const f of filters) {
+        assert.deepEqual(ct.list(f).map((x) => x.id).sort(), all.filter(conntrackMatcher(f)).map((x) => x.id).sort(), JSON.stringify(f));
+        assert.ok(ct.list(f).some((x) => x.id === e.id));
+      }
+    }
   });
 });
 

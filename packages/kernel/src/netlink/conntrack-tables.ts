@@ -1,6 +1,6 @@
 /** CTA_* attributes; numbers are in network order. Source: linux/netfilter/nfnetlink_conntrack.h, nf_conntrack_common.h, nf_conntrack_tcp.h. */
 import { ip } from './address.js';
-import { attr, nested, raw, str, u16be, u8 } from './codec.js';
+import { attr, nested, raw, str, u16be, u32, u8 } from './codec.js';
 import { u32be, u64be } from './struct.js';
 
 const IP = {
@@ -37,6 +37,11 @@ const PROTOINFO = { tcp: attr(1, 'CTA_PROTOINFO_TCP', nested(TCP)), sctp: attr(3
 const COUNTERS = { packets: attr(1, 'CTA_COUNTERS_PACKETS', u64be), bytes: attr(2, 'CTA_COUNTERS_BYTES', u64be) } as const;
 const HELP = { name: attr(1, 'CTA_HELP_NAME', str) } as const;
 
+/** What of the tuple given beside it a dump must match; kernel 5.8 and later, others ignore it. */
+const FILTER = { orig: attr(1, 'CTA_FILTER_ORIG_FLAGS', u32), reply: attr(2, 'CTA_FILTER_REPLY_FLAGS', u32) } as const;
+/** CTA_FILTER_F_*. Source: net/netfilter/nf_internals.h. */
+export const CT_FILTER = { src: 1 << 0, dst: 1 << 1, protocol: 1 << 3, sport: 1 << 4, dport: 1 << 5 } as const;
+
 export const CT = {
   orig: attr(1, 'CTA_TUPLE_ORIG', nested(TUPLE)),
   reply: attr(2, 'CTA_TUPLE_REPLY', nested(TUPLE)),
@@ -55,6 +60,7 @@ export const CT = {
   timestamp: attr(20, 'CTA_TIMESTAMP', raw),
   markMask: attr(21, 'CTA_MARK_MASK', u32be),
   labels: attr(22, 'CTA_LABELS', raw),
+  filter: attr(25, 'CTA_FILTER', nested(FILTER)),
 } as const;
 
 export const CT_STATS = {

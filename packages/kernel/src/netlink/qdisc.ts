@@ -90,9 +90,13 @@ export function tbfSettings(o: { readonly rateBits: number; readonly burstBits?:
 const ETHERNET_HEADER = 14;
 /** What the reference plugin uses. */
 const DEFAULT_LATENCY_MS = 25;
-/** Without a burst: what the rate carries in 4 ms (a scheduler tick at 250 Hz), and no less than ten packets. */
-const DEFAULT_BURST_MS = 4;
-const DEFAULT_BURST_PACKETS = 10;
+/**
+ * Without a burst: what the rate carries in 20 ms, and no less than twenty packets. Tokens beyond the
+ * burst are lost, so a burst shorter than the machine's worst delay in waking the queue costs rate:
+ * with 4 ms and ten packets, 10 Mbit/s became 8.4 on a machine that was late by tens of milliseconds.
+ */
+const DEFAULT_BURST_MS = 20;
+const DEFAULT_BURST_PACKETS = 20;
 const MAX_BYTES = 0xffffffff;
 
 const ticks = (bytes: number, rate: number): number => Math.min(0xffffffff, Math.round((bytes / rate) * (1e9 / TICK_NS)));
