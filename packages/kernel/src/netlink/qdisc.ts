@@ -91,11 +91,11 @@ const ETHERNET_HEADER = 14;
 /** What the reference plugin uses. */
 const DEFAULT_LATENCY_MS = 25;
 /**
- * Without a burst: what the rate carries in 20 ms, and no less than twenty packets. Tokens beyond the
+ * Without a burst: what the rate carries in 50 ms, and no less than twenty packets. Tokens beyond the
  * burst are lost, so a burst shorter than the machine's worst delay in waking the queue costs rate:
  * with 4 ms and ten packets, 10 Mbit/s became 8.4 on a machine that was late by tens of milliseconds.
  */
-const DEFAULT_BURST_MS = 20;
+const DEFAULT_BURST_MS = 50;
 const DEFAULT_BURST_PACKETS = 20;
 const MAX_BYTES = 0xffffffff;
 
