@@ -11,7 +11,9 @@ import { command as exec } from './exec.js';
 import { command as get } from './get.js';
 import { command as labProcess } from './lab-process.js';
 import { command as logs } from './logs.js';
+import { command as nodeAdd } from './node-add.js';
 import { command as nodeExec } from './node-exec.js';
+import { command as nodeRemove } from './node-remove.js';
 import { command as run } from './run.js';
 import { command as status } from './status.js';
 import { command as networkGet } from './network-get.js';
@@ -27,7 +29,7 @@ import { command as capture } from './capture.js';
 import { command as version } from './version.js';
 
 export const commands: readonly CommandModule[] = [
-  up, down, status, get, run, deleteCommand, exec, logs, nodeExec,
+  up, down, status, get, run, deleteCommand, exec, logs, nodeExec, nodeAdd, nodeRemove,
   trace, networkGet, networkSet,
   capture, nsenter, inspectNode, inspectPod, inspectNetns, netnsList, netnsExpose, version, completion, help, agent, complete, labProcess,
 ];
