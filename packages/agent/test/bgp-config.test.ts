@@ -151,9 +151,9 @@ test('a node without an IPv4 address has a router id all the same, always the sa
 test('the backend: a blackhole per block, forwarding, BIRD with its configuration in a private file', () => {
   const local = { name: 'm1', podCidrs: ['10.244.0.0/24'], uplink: { dev: 'eth0.5', address: '172.18.0.2', prefix: 16, mtu: 1500 } };
   const config = { clusterCidrs: ['10.244.0.0/16'], backend: SETTINGS };
-  const peers = [{ name: 'm2', podCidrs: ['10.244.1.0/24'], data: { type: 'bgp', publicIP: '172.18.0.3' } }];
+  const peers = [{ name: 'm2', podCidrs: ['10.244.1.0/24'], ends: { publicIP: '172.18.0.3', uses: 'bgp' as const, accepts: { bgp: {} } } }];
   assert.equal(bgp.overhead(), 0);
-  assert.deepEqual(bgp.publish(config, local), { type: 'bgp', publicIP: '172.18.0.2' });
+  assert.deepEqual(bgp.publish(), {});
   assert.deepEqual(bgp.desired(config, local), {
     routes: [{
       family: 'inet', dst: '10.244.0.0/24', type: 'blackhole', table: 254, protocol: 112, metric: 4096, why: 'so that packets to addresses of this node that no pod has end here',
@@ -165,5 +165,5 @@ test('the backend: a blackhole per block, forwarding, BIRD with its configuratio
   assert.deepEqual(bird?.argv, ['bird', '-f', '-c', '/run/podway/bird.conf', '-s', '/run/podway/bird.ctl']);
   assert.deepEqual(bird.files.map((f) => [f.path, f.mode]), [['/run/podway/bird.conf', 0o600]]);
   assert.match(bird.files[0]!.text, /protocol bgp mesh_172_18_0_3 /);
-  assert.equal(bgp.refuses(config, local, { ...peers[0]!, data: { type: 'vxlan', publicIP: '172.18.0.3' } }), 'it uses vxlan, this node uses bgp');
+  assert.equal(bgp.refuses(config, local, { ...peers[0]!, ends: { publicIP: '172.18.0.3', uses: 'vxlan', accepts: { vxlan: {} } } }), 'it does not speak BGP; it uses vxlan');
 });

@@ -98,7 +98,7 @@ export class NodeMember extends Member {
   get peer(): BgpPeer {
     const { addresses, labels, blocks } = this.local;
     return {
-      name: this.name, podCidrs: this.local.podCidrs, data: { type: 'bgp', publicIP: this.local.uplink.address },
+      name: this.name, podCidrs: this.local.podCidrs, ends: { publicIP: this.local.uplink.address, uses: 'bgp', accepts: { bgp: {} } },
       ...(addresses === undefined ? {} : { addresses }), ...(labels === undefined ? {} : { labels }), ...(blocks === undefined ? {} : { blocks }),
     };
   }

@@ -12,7 +12,7 @@ import type { Netns } from './netns.js';
 const SOCK_STREAM_CLOEXEC_NONBLOCK = 1 | 0o2000000 | 0o4000;
 const SOL_SOCKET = 1;
 const SO_ERROR = 4;
-/** libuv, whose table of names is used, has none for it. */
+/** libuv has no name for it. */
 const EINPROGRESS = 115;
 
 /**

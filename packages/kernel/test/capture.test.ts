@@ -137,7 +137,13 @@ describe('capture', { skip: isRoot ? false : 'needs root: makes network namespac
   });
 
   for (const snaplen of [128, 262144]) {
-    it(`loses nothing at 50,000 packets a second (snap length ${snaplen})`, async () => {
+    it(`loses nothing at 50,000 packets a second (snap length ${snaplen})`, async (t) => {
+      let rate = 0;
+      for (let attempt = 0; attempt < 3 && rate < 45_000; attempt++) rate = await run();
+      // What was sent was captured without loss all the same: that is asserted in every run.
+      if (rate < 45_000) t.skip(`the machine is too busy: the generator reached only ${Math.round(rate)} packets/s`);
+
+      async function run(): Promise<number> {
       const set = new CaptureSet<string>();
       const capture = set.add('b', b, { device: 'vb', filter: 'udp dst port 4000', snaplen });
       const count = 100_000;
@@ -162,10 +168,11 @@ describe('capture', { skip: isRoot ? false : 'needs root: makes network namespac
       const { sent, seconds } = await done;
       const stats = capture.stats();
       assert.equal(sent, count);
-      assert.ok(sent / seconds > 45_000, `the generator reached only ${Math.round(sent / seconds)} packets/s`);
       assert.equal(captured + stats.dropped, sent, 'captured and said to be lost is not what was sent');
       assert.equal(stats.dropped, 0);
       await set.close();
+      return sent / seconds;
+      }
     });
   }
 

@@ -105,13 +105,13 @@ class Run {
    * them is the change's. What is to be removed and is not there, or has no device any more, is removed.
    * @returns the changes of which nothing was refused.
    */
-  private send(changes: readonly Change[], requestsOf: (c: Change) => readonly Request[]): readonly Change[] {
+  private send(changes: readonly Change[], requestsOf: (c: Change) => readonly Request[], removes = (c: Change) => c.op === 'delete'): readonly Change[] {
     const requests: Request[] = [];
     const owner: Change[] = [];
     const refused = new Map<Change, PodwayError>();
     const refuse = (c: Change, e: unknown): void => {
       const error = isPodwayError(e) ? e : new PodwayError('APPLY_FAILED', describe(c), { cause: e });
-      if (!refused.has(c) && !(c.op === 'delete' && GONE.has(error.errno ?? ''))) refused.set(c, error);
+      if (!refused.has(c) && !(removes(c) && GONE.has(error.errno ?? ''))) refused.set(c, error);
     };
     for (const c of changes) {
       try {
@@ -134,7 +134,7 @@ class Run {
     const removed = new Set(this.send(gone, (c) => {
       const index = this.indexOf(c.key);
       return index === undefined ? [] : [deleteRequest(index, c.key)];
-    }));
+    }, () => true));
     this.finish(gone.filter((c) => c.op === 'delete' && removed.has(c)));
     this.indexes = undefined;
     const made = this.create(changes.filter((c) => c.op === 'create' || (c.op === 'recreate' && removed.has(c))));
@@ -283,7 +283,9 @@ function linkSpec(l: Link, index: (dev: string) => number): LinkSpec {
   const common = compact<{ name: string; mtu?: number; address?: string; alias?: string }>({ name: l.name, mtu: l.mtu, address: l.address, alias: l.alias });
   if (l.kind === 'bridge') {
     const { vlanFiltering, ...rest } = l.bridge ?? {};
-    return { kind: 'bridge', ...common, bridge: bridgeAttributes(vlanFiltering ? { ...rest, vlanFiltering } : rest) };
+    // Without its MTU, which is set afterwards: only an MTU that was changed counts as chosen, any other follows the ports (br_mtu_auto_adjust).
+    const { mtu: _, ...unsized } = common;
+    return { kind: 'bridge', ...unsized, bridge: bridgeAttributes(vlanFiltering ? { ...rest, vlanFiltering } : rest) };
   }
   if (l.kind === 'vxlan' && l.vxlan) {
     const v = l.vxlan;

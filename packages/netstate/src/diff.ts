@@ -12,7 +12,7 @@ import { deviceOfSysctl, isLasting, linkDifferences, linkIncompatible, objectDif
 import { KEY_PARTS, keyOf, nftTables, type Kind, type NftTable, type ObjectByKind } from './keys.js';
 import { sameTable } from './nft-compare.js';
 import { ownsIn, type Owns, type Ownership } from './ownership.js';
-import type { Explained, Link, NetnsState, Route } from './types.js';
+import type { Explained, Link, NetnsState, RouteHop } from './types.js';
 
 export type Op = 'create' | 'change' | 'recreate' | 'delete' | 'conflict';
 
@@ -46,7 +46,7 @@ export function diff(desired: NetnsState, observed: NetnsState, ownership: Owner
   const fate = diffLinks(desired, observed, owns, changes);
   const context = { owns, fate, changes };
   compare(context, 'address', desired.addresses, observed.addresses);
-  compare(context, 'route', desired.routes, fate.lost.size ? observed.routes.map((r) => withoutLostHops(r, fate.lost)) : observed.routes);
+  compare(context, 'route', desired.routes, observed.routes);
   compare(context, 'rule', desired.rules, observed.rules);
   compare(context, 'neighbour', desired.neighbours, observed.neighbours);
   compare(context, 'fdb', desired.fdb, observed.fdb);
@@ -132,14 +132,12 @@ function compare<K extends Listed>(context: Context, kind: K, desired: readonly 
   };
   const have = new ByKey(KEY_PARTS[kind] as KeyParts<ObjectByKind[K]>);
   const going = new ByKey(KEY_PARTS[kind] as KeyParts<ObjectByKind[K]>);
-  for (const o of observed) {
-    const dev = deviceOf(o);
-    (dev !== undefined && fate.lost.has(dev) ? going : have).add(o);
-  }
+  for (const o of observed) (fate.lost.size && goesWith(o, fate.lost) !== undefined ? going : have).add(o);
   const badness = (want: ObjectByKind[K]) => (o: ObjectByKind[K]) => (objectDifferences(kind, want, o).length ? (ours(o) ? 1 : 2) : 0);
   for (const want of desired) {
     const is = have.take(want, badness);
-    const words = is && objectDifferences(kind, want, is);
+    let words = is && objectDifferences(kind, want, is);
+    if (fate.lost.size && is && losesHops(is, fate.lost)) words = ['a next hop goes with its link'];
     if (words?.length === 0) continue;
     const key = keyFor(want);
     const dev = deviceOf(want);
@@ -147,7 +145,7 @@ function compare<K extends Listed>(context: Context, kind: K, desired: readonly 
       push('conflict', key, `link ${dev} is not Podway's`, want, is);
     } else if (is === undefined) {
       const former = going.take(want, () => () => 0);
-      push('create', key, because(former ? `link ${dev} is made anew` : 'missing', want as Explained), want, former);
+      push('create', key, because(former ? `link ${goesWith(former, fate.lost)} is made anew` : 'missing', want as Explained), want, former);
     } else if (ours(is) || claims(kind, want, is)) {
       // Entries with our key on a link of ours that were altered (a wrong MAC, say) count as ours: the key is the claim.
       push('change', key, words!.join(', '), want, is);
@@ -157,13 +155,24 @@ function compare<K extends Listed>(context: Context, kind: K, desired: readonly 
   }
   for (const is of have.rest()) if (ours(is)) push('delete', keyFor(is), 'no longer wanted', undefined, is);
   for (const is of going.rest()) {
-    const dev = deviceOf(is)!;
+    const dev = goesWith(is, fate.lost)!;
     if (ours(is)) push('delete', keyFor(is), `goes with link ${dev}`, undefined, is);
     else if (fate.recreated.has(dev) && (isLasting[kind] as (o: ObjectByKind[K]) => boolean)(is)) push('create', keyFor(is), `was on link ${dev}, which is made anew`, is, is);
   }
 }
 
 const deviceOf = (o: object): string | undefined => (o as { dev?: string }).dev;
+const hopDevices = (o: object): readonly string[] | undefined => (o as { nexthops?: readonly RouteHop[] }).nexthops?.map((h) => h.dev);
+
+/** The lost link an object goes with. A route with several next hops lives on by those that stay. */
+function goesWith(o: object, lost: ReadonlySet<string>): string | undefined {
+  const dev = deviceOf(o);
+  if (dev !== undefined) return lost.has(dev) ? dev : undefined;
+  const hops = hopDevices(o);
+  return hops?.length && hops.every((d) => lost.has(d)) ? hops[0] : undefined;
+}
+
+const losesHops = (o: object, lost: ReadonlySet<string>): boolean => hopDevices(o)?.some((d) => lost.has(d)) ?? false;
 
 interface KeyParts<T> {
   readonly head: (o: T) => string;
@@ -214,13 +223,6 @@ class ByKey<T extends object> {
 function claims<K extends Listed>(kind: K, want: ObjectByKind[K], is: ObjectByKind[K]): boolean {
   if (kind === 'route' || kind === 'rule') return false;
   return deviceOf(want) === deviceOf(is);
-}
-
-/** A route with several next hops lives on by those that stay; with none it goes with the last link. */
-function withoutLostHops(r: Route, lost: ReadonlySet<string>): Route {
-  if (!r.nexthops?.some((h) => lost.has(h.dev))) return r;
-  const nexthops = r.nexthops.filter((h) => !lost.has(h.dev));
-  return nexthops.length ? { ...r, nexthops } : { ...r, dev: r.nexthops[0]!.dev };
 }
 
 function diffSysctls(desired: NetnsState, observed: NetnsState, fate: Fate, changes: Change[]): void {

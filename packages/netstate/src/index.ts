@@ -5,6 +5,7 @@ export * from './ownership.js';
 export * from './diff.js';
 export { linkIncompatible } from './compare.js';
 export * from './apply.js';
+export { readState, STATE_SCHEMA } from './read-state.js';
 export { canonicalTable, sameTable } from './nft-compare.js';
 export * from './format.js';
 export * from './roles.js';

@@ -4,8 +4,9 @@ import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { decode, payloadIdentity, readCapture } from '@podway/packet';
-import { renderReport, savePcapng, textWidth, type Flow } from '../src/index.js';
+import { ProbeSocket } from '@podway/kernel';
+import { decode, encode, payloadIdentity, readCapture } from '@podway/packet';
+import { buildReport, observeFlow, renderReport, savePcapng, textWidth, type Flow } from '../src/index.js';
 import { Cluster } from './fixture.js';
 import { assertAsPredicted, needsRoot, trace } from './support.js';
 
@@ -122,6 +123,28 @@ describe('predicted and observed way are the same', needsRoot, () => {
       assert.deepEqual(udp.request.rows.filter((r) => r.state !== 'seen').map((r) => r.point.label), []);
     } finally {
       noise.kill();
+    }
+  });
+
+  it('follows traffic that is there already, and says when there is none', async () => {
+    const { world, live } = c.read();
+    const flow: Flow = { from: 'default/pod-m1-a', dst: '10.244.1.2', proto: 'icmp' };
+    const none = await observeFlow(world, live, flow, { traffic: 'existing', timeoutMs: 100 });
+    assert.equal(none.observation.noTraffic, true);
+    assert.match(buildReport(world, none.prediction, none.observation).headline, /No such traffic was seen/);
+    const ping = ProbeSocket.open(c.pod('pod-m1-a').ns, 'icmp', { ttl: 33 });
+    ping.connect('10.244.1.2', 0);
+    let sequence = 0;
+    const timer = setInterval(() => ping.send(encode([{ type: 'icmp', message: { kind: 'echo-request', id: 99, sequence: sequence++ } }], new Uint8Array(200))), 30);
+    try {
+      const o = await observeFlow(world, live, flow, { traffic: 'existing', timeoutMs: 3000 });
+      const report = buildReport(world, o.prediction, o.observation);
+      assertAsPredicted(report);
+      assert.match(report.headline, /Observed: the same/);
+      assert.deepEqual([report.request.rows[0]?.observed?.ttl, report.request.rows.at(-1)?.observed?.ttl, report.request.rows[0]?.observed?.ipLength], [33, 31, 228]);
+    } finally {
+      clearInterval(timer);
+      ping.close();
     }
   });
 

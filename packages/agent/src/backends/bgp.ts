@@ -24,12 +24,10 @@ import { familyOf } from '../node/addresses.js';
 import { checkBgpSettings, type BgpNode, type BgpSettings } from '../bgp/settings.js';
 import { bgpRefuses, nodeSpeaker, type NodeSpeakerInput } from '../bgp/topology.js';
 import type { DaemonSpec } from '../daemons/spec.js';
-import type { BackendData, LocalNode, Peer } from './backend.js';
+import type { NetworkConfig } from '../config.js';
+import type { Backend, LocalNode, Peer } from './backend.js';
 
-export interface BgpNetwork {
-  readonly clusterCidrs: readonly string[];
-  readonly backend: BgpSettings;
-}
+export type BgpNetwork = Pick<NetworkConfig<BgpSettings>, 'clusterCidrs' | 'backend'>;
 
 /** What BGP can make use of besides: the second family's address, labels for selectors, blocks instead of whole ranges. */
 export interface BgpExtras {
@@ -48,7 +46,7 @@ const localNode = (l: BgpLocal): BgpNode => ({
   name: l.name, addresses: l.addresses ?? [l.uplink.address], blocks: l.blocks ?? l.podCidrs, ...(l.labels === undefined ? {} : { labels: l.labels }),
 });
 const peerNode = (p: BgpPeer): BgpNode => ({
-  name: p.name, addresses: p.addresses ?? [p.data.publicIP], blocks: p.blocks ?? p.podCidrs, ...(p.labels === undefined ? {} : { labels: p.labels }),
+  name: p.name, addresses: p.addresses ?? [p.ends.publicIP], blocks: p.blocks ?? p.podCidrs, ...(p.labels === undefined ? {} : { labels: p.labels }),
 });
 
 const input = (c: BgpNetwork, local: BgpLocal, peers: readonly BgpPeer[]): NodeSpeakerInput => ({
@@ -60,11 +58,12 @@ export const bgp = {
   type: 'bgp',
 
   overhead: (): number => 0,
+  learnsRoutes: PROTOCOL.bird,
 
-  publish: (_config: BgpNetwork, local: BgpLocal): BackendData => ({ type: 'bgp', publicIP: local.uplink.address }),
+  publish: () => ({}),
 
   refuses(config: BgpNetwork, local: BgpLocal, peer: BgpPeer): string | undefined {
-    if (peer.data.type !== 'bgp') return `it uses ${peer.data.type}, this node uses bgp`;
+    if (!peer.ends.accepts.bgp) return `it does not speak BGP; it uses ${peer.ends.uses}`;
     return bgpRefuses(input(config, local, []), peerNode(peer));
   },
 
@@ -88,4 +87,4 @@ export const bgp = {
     checkBgpSettings(config.backend);
     return [birdDaemon(nodeSpeaker(input(config, local, peers)), o)];
   },
-} as const;
+} as const satisfies Backend<BgpSettings>;

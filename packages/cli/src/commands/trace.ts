@@ -24,7 +24,7 @@ export const command = defineCommand({
   name: 'trace',
   summary: 'Show every hop of a packet, predicted and captured',
   details: 'SRC and DST are pods or node/NAME; DST may also be an address. A port goes behind it: web-d:80.\nThe way is first worked out from the state of the kernels alone; then marked packets are sent and found\nagain at every device. Where the two differ, it says where the packet was last seen.',
-  arguments: { src: required('a pod, or node/NAME', 'pods'), dst: required('a pod, node/NAME or an address, with :PORT for TCP and UDP', 'pods') },
+  arguments: { src: required('a pod, node/NAME, or outside', 'pods'), dst: required('a pod, node/NAME or an address, with :PORT for TCP and UDP', 'pods') },
   options: {
     ...labOption,
     proto: choice('PROTO', ['icmp', 'tcp', 'udp'], 'what is sent (default: icmp, or tcp when there is a port)', { short: '-p' }),
@@ -57,7 +57,9 @@ export const command = defineCommand({
     const source = findTarget(read, args.src, { pod: 'eth0', node: 'any' });
     const { address, port } = destination(args.dst, (word) => {
       const t = findTarget(read, word, { pod: 'eth0', node: 'any' });
-      return t.kind === 'pod' ? t.pod.ips : (read.world.nodes.find((n) => n.name === t.node)?.addresses ?? []);
+      if (t.kind === 'pod') return t.pod.ips;
+      if (t.kind === 'node') return read.world.nodes.find((n) => n.name === t.node)?.addresses ?? [];
+      return read.world.namespaces.find((n) => n.key === t.key)?.state.addresses.filter((a) => a.scope === 'global' && a.dev !== 'lo').map((a) => a.address) ?? [];
     });
     const proto = options.proto ?? (port === undefined ? 'icmp' : 'tcp');
     if (proto === 'icmp' && port !== undefined) throw usageError('icmp has no ports', `Leave out :${port}, or choose --proto tcp.`);

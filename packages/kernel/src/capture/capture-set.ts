@@ -8,7 +8,7 @@
 import { PodwayError } from '@podway/errors';
 import { waitReadable } from '../libc.js';
 import type { Netns } from '../netns.js';
-import { Capture, type CaptureOptions, type CaptureStats } from './capture.js';
+import { Capture, READ_LIMIT, type CaptureOptions, type CaptureStats } from './capture.js';
 import type { RawPacket } from './sink.js';
 
 export interface CapturedPacket<T> extends RawPacket {
@@ -21,6 +21,7 @@ export interface CapturedPacket<T> extends RawPacket {
 /** Time for a packet that is stamped already to appear in its ring (another processor may be writing it). */
 const SETTLE_NS = 500_000n;
 const POLL_MS = 20;
+const MAX_TIME = 1n << 63n;
 
 export class CaptureSet<T> {
   private readonly members: { readonly tag: T; readonly capture: Capture }[] = [];
@@ -42,7 +43,7 @@ export class CaptureSet<T> {
 
   /** Everything that waits now, sorted by time, held-back packets included. */
   drain(): CapturedPacket<T>[] {
-    const packets = [...this.held, ...this.readAll()];
+    const packets = this.held.concat(this.readAll().packets);
     this.held = [];
     return packets.sort(byTime);
   }
@@ -57,8 +58,10 @@ export class CaptureSet<T> {
     this.polling = waiting;
     await waiting;
     if (this.closing) return [];
-    const certain = nowNs() - BigInt(this.delayMs()) * 1_000_000n - SETTLE_NS;
-    const packets = [...this.held, ...this.readAll()].sort(byTime);
+    const now = nowNs() - BigInt(this.delayMs()) * 1_000_000n - SETTLE_NS;
+    const { packets: fresh, readUpTo } = this.readAll();
+    const certain = readUpTo < now ? readUpTo : now;
+    const packets = this.held.concat(fresh).sort(byTime);
     const from = packets.findIndex((p) => p.tsNs > certain);
     this.held = from < 0 ? [] : packets.slice(from);
     return from < 0 ? packets : packets.slice(0, from);
@@ -86,9 +89,17 @@ export class CaptureSet<T> {
     await Promise.all(this.members.map((m) => m.capture.closeAsync()));
   }
 
-  private readAll(): CapturedPacket<T>[] {
-    return this.members.flatMap(({ tag, capture }) =>
-      capture.read().map((p) => ({ ...p, tag, linkType: capture.linkType, device: capture.device })));
+  /** `readUpTo`: a capture with more to read than one go takes has given nothing later than this. */
+  private readAll(): { packets: CapturedPacket<T>[]; readUpTo: bigint } {
+    const packets: CapturedPacket<T>[] = [];
+    let readUpTo = MAX_TIME;
+    for (const { tag, capture } of this.members) {
+      const got = capture.read();
+      const last = got.at(-1)?.tsNs ?? MAX_TIME;
+      if (got.length >= READ_LIMIT && last < readUpTo) readUpTo = last;
+      for (const p of got) packets.push({ ...p, tag, linkType: capture.linkType, device: capture.device });
+    }
+    return { packets, readUpTo };
   }
 
   private delayMs(): number {

@@ -42,6 +42,7 @@ export interface CaptureStats {
 
 const DIRECTION = { both: 0, in: 1, out: 2 } as const;
 const DEFAULT_SNAPLEN = 262144;
+export const READ_LIMIT = 65536;
 
 export class Capture {
   private closed = false;
@@ -103,8 +104,11 @@ export class Capture {
     return this.ended;
   }
 
-  /** All packets that wait, in the order the kernel handed them over; never blocks. Their bytes are the caller's to keep. */
-  read(limit = Infinity): RawPacket[] {
+  /**
+   * Packets that wait, in the order the kernel handed them over; never blocks. Their bytes are the caller's to keep.
+   * At most about `limit`, so that a flood cannot hold this thread for ever: whoever gets that many asks again.
+   */
+  read(limit = READ_LIMIT): RawPacket[] {
     const packets: RawPacket[] = [];
     if (this.closed || this.ended !== undefined) return packets;
     const sink = Sink.get();

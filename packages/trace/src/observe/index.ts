@@ -10,12 +10,18 @@ import { simulateRoundTrip, type RoundTrip } from '../simulate/index.js';
 import type { Flow } from '../simulate/types.js';
 import { addressValue } from '../simulate/ip.js';
 import { WorldIndex, ownersOf, type World } from '../world.js';
-import { matchProbe, type Captured, type Matched, type PathError } from './match.js';
+import { readCounters, risen, type CounterRise } from './counters.js';
+import { matchProbe, matchTraffic, type Captured, type Matched, type PathError } from './match.js';
 import { pointsFor, tapsOf, type CapturePoint } from './points.js';
 import { Probe, sourceAddress, type Answer } from './probe.js';
 import type { Sighting } from './sighting.js';
 
 export interface ObserveFlowOptions {
+  /**
+   * `send` (default): marked probes of its own. `existing`: sends nothing and follows the first packet of this flow that passes, with its
+   * own length, TTL and ports; an existing connection is predicted as if it were new.
+   */
+  readonly traffic?: 'send' | 'existing';
   /** Probes to send; default 3. */
   readonly count?: number;
   /** How long to wait for what does not come. Default 1000. */
@@ -40,6 +46,8 @@ export interface Observation {
   readonly flow: Flow;
   /** The address the kernel sends from; undefined when it refuses to send. */
   readonly source?: string;
+  /** `existing` was asked for, and nothing of this flow passed in the time given. */
+  readonly noTraffic?: true;
   /** errno when the kernel refused to send at all. */
   readonly notSent?: string;
   readonly points: readonly CapturePoint[];
@@ -48,6 +56,8 @@ export interface Observation {
   readonly probes: readonly ProbeResult[];
   /** Packets the captures lost for want of room: with any, a missing sighting proves nothing. */
   readonly lost: number;
+  /** Counters of drops that rose meanwhile, in the namespaces along the way. Other traffic may have a part in it. */
+  readonly counters: readonly CounterRise[];
   /** Deeper sources that were not read. */
   readonly notRead: readonly string[];
 }
@@ -77,7 +87,7 @@ export async function observeFlow(world: World, live: LiveWorld, flow: Flow, opt
   const points = pointsFor(index, traces, ends).filter((p) => live.has(p.netns));
   const vxlanPorts = [...new Set([8472, 4789, ...world.namespaces.flatMap((n) => n.state.links.flatMap((l) => (l.vxlan ? [l.vxlan.port] : [])))])];
   if ('errno' in source) {
-    return { prediction, packets: [], observation: { flow, notSent: source.errno, points, notCaptured: [], probes: [], lost: 0, notRead: NOT_READ } };
+    return { prediction, packets: [], observation: { flow, notSent: source.errno, points, notCaptured: [], probes: [], lost: 0, counters: [], notRead: NOT_READ } };
   }
   const translated = prediction.request.traces.flatMap((t) => t.translations.flatMap((x) => [x.translated.src, x.translated.dst]));
   const filter = filterFor([source.address, flow.dst, ...translated], vxlanPorts);
@@ -93,6 +103,13 @@ export async function observeFlow(world: World, live: LiveWorld, flow: Flow, opt
         if (!isPodwayError(e, 'CAPTURE_DEVICE_DOWN') && !isPodwayError(e, 'CAPTURE_NO_DEVICE')) throw e;
         notCaptured.push({ label: point.label, why: messageOf(e) });
       }
+    }
+    const keys = [...new Set(points.map((p) => p.netns))];
+    const before = new Map(keys.map((k) => [k, readCounters(live.netns(k))]));
+    const countersOf = (): CounterRise[] => keys.flatMap((k) => risen(k, before.get(k)!, readCounters(live.netns(k))));
+    const lossOf = (): number => set.stats().reduce((n, s) => n + s.stats.dropped, 0);
+    if (options.traffic === 'existing') {
+      return await watchExisting(set, { world, flow: { ...flow, src: source.address }, points, notCaptured, vxlanPorts, timeoutMs: options.timeoutMs ?? 1000, signal: options.signal, prediction, lossOf, countersOf });
     }
     const id = 1 + Math.floor(Math.random() * 65534);
     for (let i = 0; i < (options.count ?? 3); i++) probes.push(Probe.open(ns, flow, i, id));
@@ -110,7 +127,7 @@ export async function observeFlow(world: World, live: LiveWorld, flow: Flow, opt
           const answer = p.poll();
           return { number: i + 1, ...(answer ? { answer } : {}), ...facts };
         }),
-        lost: stats.reduce((n, s) => n + s.stats.dropped, 0), notRead: NOT_READ,
+        lost: lossOf(), counters: countersOf(), notRead: NOT_READ,
       },
     };
   } finally {
@@ -120,6 +137,53 @@ export async function observeFlow(world: World, live: LiveWorld, flow: Flow, opt
 }
 
 const NOT_READ = ['drop reasons of the kernel (tracepoint skb:kfree_skb)', 'nftables trace events'];
+
+interface Watching {
+  readonly world: World;
+  readonly flow: Flow;
+  readonly points: readonly CapturePoint[];
+  readonly notCaptured: readonly { readonly label: string; readonly why: string }[];
+  readonly vxlanPorts: readonly number[];
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal | undefined;
+  readonly prediction: RoundTrip;
+  readonly lossOf: () => number;
+  readonly countersOf: () => CounterRise[];
+}
+
+async function watchExisting(set: CaptureSet<CapturePoint>, w: Watching): Promise<Observed> {
+  const { flow, points, vxlanPorts } = w;
+  const origin = points.find((p) => p.netns === flow.from)?.label ?? '';
+  // Packets that were under way while the captures were being opened would be seen from the middle on.
+  const openedNs = BigInt(Date.now() + 1) * 1_000_000n;
+  const captured: Captured[] = [];
+  const facts = { proto: flow.proto, src: flow.src ?? '', dst: flow.dst, origin, ...(flow.dstPort === undefined ? {} : { dstPort: flow.dstPort }) };
+  const match = (): Matched => matchTraffic(captured, facts, vxlanPorts);
+  const take = (packets: readonly CapturedPacket<CapturePoint>[]): void => {
+    for (const p of packets) if (p.tsNs >= openedNs) captured.push({ point: p.tag.label, tsNs: p.tsNs, length: p.length, bytes: p.bytes, linkType: p.linkType });
+  };
+  const end = Date.now() + w.timeoutMs;
+  for (let size = -1; Date.now() < end && !w.signal?.aborted; ) {
+    take(await set.next(20));
+    if (captured.length === size) continue;
+    size = captured.length;
+    if (match().reply.some((s) => s.point === origin)) break;
+  }
+  take(set.drain());
+  const { packets, ...facts2 } = match();
+  const first = facts2.request[0];
+  const answer = facts2.reply[0];
+  const like: Flow = first ? { ...flow, length: first.ipLength, ttl: first.ttl, dontFragment: first.dontFragment, ...(first.srcPort === undefined ? {} : { srcPort: first.srcPort, dstPort: first.dstPort! }) } : flow;
+  const prediction = first ? simulateRoundTrip(w.world, like, answer ? { length: answer.ipLength, ttl: answer.ttl, dontFragment: answer.dontFragment } : {}) : w.prediction;
+  return {
+    prediction, packets: dedupe(packets),
+    observation: {
+      flow: like, ...(flow.src ? { source: flow.src } : {}), ...(first ? {} : { noTraffic: true as const }), points, notCaptured: w.notCaptured,
+      probes: first ? [{ number: 1, ...(answer ? { answer: { kind: 'reply' as const } } : {}), ...facts2 }] : [], lost: w.lossOf(), counters: w.countersOf(),
+      notRead: [...NOT_READ, ...(flow.proto === 'tcp' ? ['the connection tracking table: an existing connection is predicted like a new one'] : [])],
+    },
+  };
+}
 
 async function sendAndWatch(
   set: CaptureSet<CapturePoint>, probes: readonly Probe[],

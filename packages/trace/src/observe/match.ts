@@ -4,7 +4,7 @@
  * The request is the packet first seen that carries the probe's mark (or, for TCP, is the SYN from its port); from there on its
  * identity is what no router, tunnel or NAT changes: IP id, sequence numbers, data. The answer likewise.
  */
-import { innermost, payloadIdentity, payloadOf, TCP_FLAGS, type DecodedPacket, type Layer } from '@podway/packet';
+import { flowOf, innermost, payloadIdentity, payloadOf, TCP_FLAGS, type DecodedPacket, type Layer } from '@podway/packet';
 import { decodeFrame, sightingOf, type Sighting } from './sighting.js';
 
 export interface Captured {
@@ -23,6 +23,16 @@ export interface ProbeFacts {
   readonly dstPort: number;
   /** Label of the point at the source, where the packet is seen first. */
   readonly origin?: string;
+}
+
+/** Traffic that is there already: the first packet of this flow at the origin, and the first one back. */
+export interface TrafficFacts {
+  readonly proto: 'icmp' | 'tcp' | 'udp';
+  readonly src: string;
+  readonly dst: string;
+  /** Any when left out. */
+  readonly dstPort?: number;
+  readonly origin: string;
 }
 
 /** An ICMP error about the probe. */
@@ -49,11 +59,14 @@ interface Seen {
   readonly identity: string | undefined;
 }
 
-export function matchProbe(captured: readonly Captured[], probe: ProbeFacts, vxlanPorts: readonly number[]): Matched {
-  const seen: Seen[] = captured.map((c) => {
+const decodeAll = (captured: readonly Captured[], vxlanPorts: readonly number[]): Seen[] =>
+  captured.map((c) => {
     const packet = decodeFrame(c.bytes, c.length, { linkType: c.linkType, vxlanPorts });
     return { captured: c, packet, identity: payloadIdentity(packet) };
   });
+
+export function matchProbe(captured: readonly Captured[], probe: ProbeFacts, vxlanPorts: readonly number[]): Matched {
+  const seen = decodeAll(captured, vxlanPorts);
   const asked = seen.filter((s) => isRequest(s.packet, probe));
   const first = asked.find((s) => s.captured.point === probe.origin) ?? asked[0];
   const request = first ? seen.filter((s) => s.identity === first.identity && isRequest(s.packet, probe, first.packet)) : [];
@@ -71,6 +84,39 @@ export function matchProbe(captured: readonly Captured[], probe: ProbeFacts, vxl
     request: sightings(request, start), reply: sightings(reply, start), errors: [...once.values()],
     packets: [...request, ...reply, ...errorsSeen.map((x) => x.seen)].map((s) => s.captured),
   };
+}
+
+/** As matchProbe, for traffic that nobody marked. Packets must be in time order. */
+export function matchTraffic(captured: readonly Captured[], traffic: TrafficFacts, vxlanPorts: readonly number[]): Matched {
+  const seen = decodeAll(captured, vxlanPorts);
+  const at = seen.findIndex((s) => s.captured.point === traffic.origin && isOfFlow(s.packet, traffic));
+  const first = seen[at];
+  if (!first) return { request: [], reply: [], errors: [], packets: [] };
+  const asked = flowOf(first.packet);
+  const back = seen.find((s, i) => i > at && s.captured.point === traffic.origin && isAnswer(s.packet, first.packet, asked));
+  const same = (x: Seen | undefined): Seen[] => (x ? seen.filter((s) => s.identity !== undefined && s.identity === x.identity) : []);
+  const request = same(first);
+  const reply = same(back);
+  const start = request[0]!.captured.tsNs;
+  return { request: sightings(request, start), reply: sightings(reply, start), errors: [], packets: [...request, ...reply].map((s) => s.captured) };
+}
+
+function isOfFlow(p: DecodedPacket, f: TrafficFacts): boolean {
+  const inner = innermost(p);
+  const t = inner?.transport;
+  if (!inner || t?.type !== f.proto || inner.ip.src !== f.src || inner.ip.dst !== f.dst) return false;
+  if (t.type === 'icmp') return t.message.kind === 'echo-request';
+  return f.dstPort === undefined || ('dstPort' in t && t.dstPort === f.dstPort);
+}
+
+function isAnswer(p: DecodedPacket, first: DecodedPacket, asked: ReturnType<typeof flowOf>): boolean {
+  const f = flowOf(p);
+  if (!f || !asked || f.protocol !== asked.protocol || f.src !== asked.dst || f.dst !== asked.src || f.srcPort !== asked.dstPort || f.dstPort !== asked.srcPort) return false;
+  const [a, b] = [innermost(first)?.transport, innermost(p)?.transport];
+  if (a?.type === 'icmp' && b?.type === 'icmp') {
+    return b.message.kind === 'echo-reply' && a.message.kind === 'echo-request' && a.message.sequence === b.message.sequence;
+  }
+  return true;
 }
 
 const carriesMark = (p: DecodedPacket, mark: Buffer): boolean => Buffer.from(payloadOf(p)).includes(mark);

@@ -80,6 +80,8 @@ export interface Report {
   readonly summary: readonly string[];
   /** Sizes of all headers on the widest frame seen. */
   readonly budget?: string;
+  /** Counters of drops that rose while probing, when something did not arrive. */
+  readonly evidence: readonly string[];
   readonly notes: readonly string[];
 }
 
@@ -98,6 +100,8 @@ export function buildReport(world: World, trip: RoundTrip, observation?: Observa
     observed: observation !== undefined, verdict: outcome.kind, headline: headline(outcome, request, reply, observation),
     summary: observation ? summaryOf(observation, request, reply) : [],
     ...(widest ? { budget: `${widest.headers.map((h) => `${h.label} ${h.bytes}`).join(' + ')} = ${widest.frameLength}` } : {}),
+    evidence: observation && (outcome.kind !== 'delivered' || request.asPredicted === false || reply?.asPredicted === false || observation.probes.some((p) => p.answer?.kind !== 'reply'))
+      ? observation.counters.map((c) => `${c.netns}: ${c.counter} rose by ${c.by}`) : [],
     notes: notesOf(world, observation),
   };
 }
@@ -131,7 +135,7 @@ function legOf(index: WorldIndex, direction: Leg['direction'], traces: readonly 
     const at = left.findIndex((x) => x.point === point.label);
     const [observed] = at < 0 ? [] : left.splice(at, 1);
     const differences = observed ? compare(predicted, observed) : [];
-    const watched = o !== undefined && o.notSent === undefined && known.has(point.label) && !blind.has(point.label);
+    const watched = o !== undefined && o.notSent === undefined && !o.noTraffic && known.has(point.label) && !blind.has(point.label);
     const state = observed ? (differences.length ? 'differs' : 'seen') : watched ? 'missing' : 'not observed';
     rows.push({ point, predicted, ...(observed ? { observed } : {}), state, differences, decisions });
     decisions = [];
@@ -146,7 +150,8 @@ function legOf(index: WorldIndex, direction: Leg['direction'], traces: readonly 
   return {
     direction, rows, predicted: trace.outcome, alternatives: traces.filter((t) => !t.copy).length - 1, end: decisions,
     ...(last ? { lastSeen: last.point.label } : {}), ...(o && next ? { expectedNext: next.point.label } : {}),
-    ...(o ? { asPredicted: rows.every((r) => r.state === 'seen' || r.state === 'copy' || r.state === 'not observed') } : {}),
+    ...(o?.notSent ? { asPredicted: trace.outcome.kind === 'dropped' && rows.length === 0 } : {}),
+    ...(o && !o.notSent && !o.noTraffic ? { asPredicted: rows.every((r) => r.state === 'seen' || r.state === 'copy' || r.state === 'not observed') } : {}),
     steps: steps.filter((s) => !('promiscuous' in s)).map((s) => ({ netns: s.netns, ...(s.dev ? { dev: s.dev } : {}), kind: s.kind, why: s.why })),
   };
 }
@@ -206,6 +211,7 @@ function headline(outcome: Outcome, request: Leg, reply: Leg | undefined, o: Obs
     : `cannot be told: ${outcome.missing}`;
   if (!o) return `Predicted: ${predicted}.`;
   if (o.notSent) return `Predicted: ${predicted}. The kernel did not send at all: ${o.notSent}.`;
+  if (o.noTraffic) return `Predicted: ${predicted}. No such traffic was seen.`;
   const broken = [request, ...(reply ? [reply] : [])].find((l) => l.asPredicted === false);
   if (!broken) return `Predicted: ${predicted}. Observed: the same.`;
   const way = broken.direction === 'request' ? 'on the way there' : 'on the way back';
@@ -215,6 +221,7 @@ function headline(outcome: Outcome, request: Leg, reply: Leg | undefined, o: Obs
 }
 
 function summaryOf(o: Observation, request: Leg, reply: Leg | undefined): string[] {
+  if (o.noTraffic) return ['no such traffic was seen: let Podway send its own'];
   if (o.notSent) return [`nothing sent: the kernel refused (${o.notSent})`];
   const answered = o.probes.filter((p) => p.answer?.kind === 'reply').length;
   const refused = o.probes.filter((p) => p.answer?.kind === 'refused').length;

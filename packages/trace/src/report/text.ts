@@ -30,6 +30,18 @@ export const textWidth = (s: string): number => [...s].reduce((n, ch) => n + cha
 const pad = (s: string, width: number): string => s + ' '.repeat(Math.max(0, width - textWidth(s)));
 const padLeft = (s: string, width: number): string => ' '.repeat(Math.max(0, width - textWidth(s))) + s;
 
+/** The longest beginning that fits; at least one character. */
+function fitting(word: string, room: number): string {
+  let width = 0;
+  let head = '';
+  for (const ch of word) {
+    width += charWidth(ch);
+    if (head && width > room) break;
+    head += ch;
+  }
+  return head;
+}
+
 /** Breaks at spaces; a word longer than a line is cut. */
 export function wrap(text: string, width: number, indent = ''): string[] {
   const lines: string[] = [];
@@ -39,8 +51,9 @@ export function wrap(text: string, width: number, indent = ''): string[] {
     while (textWidth(word) > room) {
       if (line) lines.push(indent + line);
       line = '';
-      lines.push(indent + word.slice(0, room));
-      word = word.slice(room);
+      const head = fitting(word, room);
+      lines.push(indent + head);
+      word = word.slice(head.length);
     }
     if (line && textWidth(line) + 1 + textWidth(word) > room) {
       lines.push(indent + line);
@@ -67,6 +80,7 @@ export function renderReport(r: Report, options: TextOptions = {}): Line[] {
   }
   for (const a of r.asymmetry) add(`asymmetric: ${a}`, 'bad', '');
   for (const e of r.errors) add(`${e.from} says: ${e.summary}`, 'bad');
+  for (const e of r.evidence) add(`counter while probing: ${e}`, 'plain');
   if (r.summary.length || r.budget) out.push({ text: '', tone: 'plain' });
   for (const s of r.summary) add(s);
   if (r.budget) add(`bytes: ${r.budget}`, 'dim');

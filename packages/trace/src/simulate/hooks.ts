@@ -73,7 +73,7 @@ export function runHook(sim: Sim, c: Cursor, h: HookPlace): Outcome {
       if (!nat) return { end: unknown(at, h.netns, `${verdict.nat.kind} in ${ruleText(last!)}`) };
       const before = at.packet;
       natDone = true;
-      at = note(at, h.netns, 'nat', { hook: h.hook, before, rule: last!, packet: nat, why: `${ruleText(last!)}: ${natText(before, nat)}` });
+      at = note(at, h.netns, 'nat', { hook: h.hook, before, rule: last!, packet: nat, why: `${ruleText(last!)} (${last!.text}): ${natText(before, nat)}` });
       at = { ...at, translations: [...at.translations, { netns: h.netns, original: before, translated: nat }] };
     } else if (verdict.rules.length) {
       at = note(at, h.netns, 'filter', { hook: h.hook, verdict: 'accept', rules: verdict.rules, packet: verdict.packet, why: `${ruleText(last!)} ${verdict.kind === 'accept' ? 'accepts' : 'passes'}: ${last!.text}` });

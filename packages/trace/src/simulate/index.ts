@@ -31,17 +31,24 @@ export function simulate(world: World, flow: Flow): Prediction {
   return { flow, traces: run({ index, known: new Set() }, flow.from, packetOf(index, flow)) };
 }
 
+/** What is known of an answer that was seen; the rest is as a kernel would make it. */
+export interface ReplyFacts {
+  readonly length?: number;
+  readonly ttl?: number;
+  readonly dontFragment?: boolean;
+}
+
 /** The answer to a delivered packet, from where it arrived. Undefined when nothing arrived. */
-export function simulateReply(world: World, flow: Flow, request: Trace): Prediction | undefined {
+export function simulateReply(world: World, flow: Flow, request: Trace, facts: ReplyFacts = {}): Prediction | undefined {
   const { outcome, final } = request;
   const refused = outcome.kind === 'dropped' && outcome.reason === 'NO_SOCKET' && final.l4.proto === 'tcp';
   if ((outcome.kind !== 'delivered' && !refused) || final.vxlan) return undefined;
   const index = new WorldIndex(world);
   const known = new Set(request.hops.map((h) => h.netns));
   const packet: Packet = {
-    src: final.dst, dst: final.src, mark: 0, ttl: Number(index.namespace(outcome.netns)?.state.sysctls['net.ipv4.ip_default_ttl'] ?? 64),
+    src: final.dst, dst: final.src, mark: 0, ttl: facts.ttl ?? Number(index.namespace(outcome.netns)?.state.sysctls['net.ipv4.ip_default_ttl'] ?? 64),
     // Answers to an echo are made without DF (icmp_push_reply); TCP sets it, UDP by default too.
-    dontFragment: final.l4.proto !== 'icmp', length: refused ? 40 : final.length, l4: answerOf(final.l4),
+    dontFragment: facts.dontFragment ?? final.l4.proto !== 'icmp', length: facts.length ?? (refused ? 40 : final.length), l4: answerOf(final.l4),
   };
   const reverse: Flow = { from: outcome.netns, dst: packet.dst, src: packet.src, proto: flow.proto };
   return { flow: reverse, traces: run({ index, answering: request.translations, known }, outcome.netns, packet) };
@@ -63,11 +70,11 @@ export interface RoundTrip {
   readonly asymmetry: readonly string[];
 }
 
-export function simulateRoundTrip(world: World, flow: Flow): RoundTrip {
+export function simulateRoundTrip(world: World, flow: Flow, facts: ReplyFacts = {}): RoundTrip {
   const request = simulate(world, flow);
   for (const trace of request.traces) {
     if (trace.copy) continue;
-    const reply = simulateReply(world, flow, trace);
+    const reply = simulateReply(world, flow, trace, facts);
     if (reply) return { request, reply, asymmetry: asymmetryOf(trace, reply) };
   }
   return { request, asymmetry: [] };

@@ -55,7 +55,7 @@ export function evaluate(e: unknown, c: MatchContext): Value | Untold | 'absent'
     return parts.includes('absent') ? 'absent' : (parts as Value[]);
   }
   if (Array.isArray(e['&'])) {
-    const [left, right] = e['&'];
+    const [left, right] = e['&'] as readonly unknown[];
     const v = evaluate(left, c);
     if (isUntold(v) || v === 'absent') return v;
     const mask = maskOf(right);
@@ -152,9 +152,11 @@ function meta(key: string, c: MatchContext): Value | 'absent' | undefined {
 const TCP_FLAG: Readonly<Record<string, number>> = { fin: 1, syn: 2, rst: 4, psh: 8, ack: 16 };
 const ETHER: Readonly<Record<string, number>> = { ip: 0x0800, ip6: 0x86dd, arp: 0x0806 };
 
+const isTuple = (v: Value): v is readonly Value[] => Array.isArray(v);
+
 /** One packet value against one constant. */
 function equal(v: Value, right: unknown): boolean | Untold {
-  if (Array.isArray(v)) {
+  if (isTuple(v)) {
     const parts = isObject(right) && Array.isArray(right['concat']) ? right['concat'] : undefined;
     if (!parts || parts.length !== v.length) return untold(right);
     let doubt: Untold | undefined;
@@ -174,7 +176,7 @@ function equal(v: Value, right: unknown): boolean | Untold {
     return untold(right);
   }
   if (typeof right !== 'string') return untold(right);
-  if (right.endsWith('*')) return (v as string).startsWith(right.slice(0, -1));
+  if (right.endsWith('*')) return v.startsWith(right.slice(0, -1));
   return v === right;
 }
 

@@ -6,6 +6,7 @@
  * Source: nf_tables_core.c (nft_do_chain), libnftables-json(5).
  */
 import { isUntold, lookupMap, matches, evaluate, type MatchContext } from './nft-match.js';
+import { ruleWords } from './nft-text.js';
 import type { Packet, RuleRef } from './types.js';
 
 type Json = Readonly<Record<string, unknown>>;
@@ -33,10 +34,7 @@ interface Rule {
 const HARMLESS = new Set(['counter', 'log', 'comment', 'quota', 'last', 'meter', 'ct count', 'flow']);
 const MOST_DOUBTS = 6;
 
-/** `meta` and the like for people: the JSON without braces and quotes, cut short. */
-const shorten = (expr: readonly unknown[]): string => JSON.stringify(expr).replace(/[{}"[\]]/g, ' ').replace(/\s+/g, ' ').trim().slice(0, 160);
-
-export const refOf = (r: Rule): RuleRef => ({ family: r.family, table: r.table, chain: r.chain, text: shorten(r.expr), ...(r.handle === undefined ? {} : { handle: r.handle }) });
+export const refOf = (r: Rule): RuleRef => ({ family: r.family, table: r.table, chain: r.chain, text: ruleWords(r.expr), ...(r.handle === undefined ? {} : { handle: r.handle }) });
 export const ruleText = (r: RuleRef): string => `rule ${r.handle ?? '?'} of chain ${r.family} ${r.table} ${r.chain}`;
 
 export class NftWalk {

@@ -73,7 +73,7 @@ export interface RuleRef {
   readonly table: string;
   readonly chain: string;
   readonly handle?: number;
-  /** The rule as nft's JSON has it, in short. */
+  /** The rule in nft's own words. */
   readonly text: string;
 }
 
