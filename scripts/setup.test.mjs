@@ -108,7 +108,7 @@ test('every row of packages.txt has a name for every distribution', () => {
     if (!line || line.startsWith('#')) continue;
     const fields = line.split(/\s+/);
     assert.equal(fields.length, 7, line);
-    assert.match(fields[0], /^(up|build|test)$/);
+    assert.match(fields[0], /^(up|build|test|lane)$/);
     assert.match(fields[1], /^(cmd|lib|static|file):/);
   }
 });
