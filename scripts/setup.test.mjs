@@ -122,3 +122,12 @@ test('what is missing is named in the distribution\'s own words', () => {
     assert.match(source(`present() { return 1; }; missing ${column} test`).stdout, new RegExp(`^${name}$`, 'm'));
   }
 });
+
+test('the packages of the kernel lane: for the whole run and for what names the lane', () => {
+  const script = `eval "$(sed -n '/^lane_wanted/,/^}/p' '${join(root, 'podway')}')"; lane_wanted "$@"`;
+  const wanted = (...words) => spawnSync('bash', ['-c', script, 'bash', 'test', ...words], { encoding: 'utf8' }).stdout.trim();
+  assert.deepEqual(
+    [[], ['-v'], ['links.lane'], ['packages/cni'], ['--no-kernel'], ['--kernel'], ['packages/cni', '--kernel']].map((words) => wanted(...words)),
+    ['may', 'may', 'may', 'no', 'no', 'must', 'must'],
+  );
+});

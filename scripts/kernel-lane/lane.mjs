@@ -29,15 +29,15 @@ export { LaneUnavailable };
  * @returns {Promise<Prepared>}
  */
 export async function prepareLane(folder, env = process.env) {
-  const find = (name, packages) => {
-    const path = findProgram(name, env);
+  const find = (name, packages, more = '') => {
+    const path = findProgram(name, `${env.PATH ?? ''}${more}`);
     if (!path) throw new LaneUnavailable(`${name} is not installed (Debian: ${packages})`);
     return path;
   };
   const qemu = find('qemu-system-x86_64', 'qemu-system-x86');
   const busybox = find('busybox', 'busybox-static');
   if (/\/ld-(linux|musl)/.test(readFileSync(busybox, 'latin1'))) throw new LaneUnavailable(`${busybox} needs shared libraries (Debian: busybox-static)`);
-  find('modprobe', 'kmod');
+  find('modprobe', 'kmod', ':/usr/sbin:/sbin');
   return { kernel: await findKernel(folder, env), qemu, busybox, accelerator: acceleratorHere() };
 }
 
@@ -113,7 +113,7 @@ export async function runLane(lane, jobs, options) {
   const limit = setTimeout(() => {
     overTime = true;
     process.kill(-child.pid, 'SIGKILL');
-  }, (options.limitSeconds + 5) * 1000);
+  }, (options.limitSeconds + 30) * 1000);
   const code = await new Promise((resolve) => {
     child.on('error', (e) => resolve(e.message));
     child.on('exit', (exit, signal) => resolve(signal ?? exit));
