@@ -26,7 +26,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { addAddrRequest, createRequests, Netns, RtNetlink, setRequest } from '../packages/kernel/dist/src/index.js';
-import { vtepAddress, vtepMac, vxlan } from '../packages/agent/dist/src/backends/vxlan.js';
+import { tunnelAddress as vtepAddress } from '../packages/agent/dist/src/backends/routes.js';
+import { vtepMac, vxlan } from '../packages/agent/dist/src/backends/vxlan.js';
 import { apply, diff, mergeStates, observe, podwayOwnership } from '../packages/netstate/dist/src/index.js';
 
 const { values } = parseArgs({
@@ -58,7 +59,8 @@ if (PEERS > 60_000) {
   process.exit(2);
 }
 const DEV = 'flannel.1';
-const CONFIG = { clusterCidrs: ['10.0.0.0/8'], bridge: 'cni0', backend: { type: 'vxlan', device: DEV, vni: 1, port: 8472 } };
+const CONFIG = { clusterCidrs: ['10.0.0.0/8'], wiring: 'bridge', bridge: 'cni0', masquerade: true, backend: { type: 'vxlan', device: DEV, vni: 1, port: 8472, crossSubnet: false } };
+const MTU = 1450;
 const LOCAL = { name: 'm0', podCidrs: ['10.255.0.0/24'], uplink: { dev: 'eth0', address: '172.18.0.2', prefix: 16, mtu: 1500 } };
 const ownership = podwayOwnership((a) => a.address.startsWith('10.'));
 
@@ -68,11 +70,14 @@ function peer(i, moved = false) {
   const [a, b] = [(i >> 8) + (moved ? 100 : 1), i & 255];
   return {
     name: `m${i + 1}`, podCidrs: [podCidr],
-    data: { type: 'vxlan', publicIP: `172.18.${a}.${b}`, vtepMAC: moved ? vtepMac(podCidr).replace(/^0e:70:77:../, '0e:70:77:fe') : vtepMac(podCidr), vni: 1, port: 8472 },
+    ends: {
+      publicIP: `172.18.${a}.${b}`, uses: 'vxlan',
+      accepts: { vxlan: { vtepMAC: moved ? vtepMac(podCidr).replace(/^0e:70:77:../, '0e:70:77:fe') : vtepMac(podCidr), vni: 1, port: 8472 } },
+    },
   };
 }
 
-const plan = (moved = -1) => mergeStates('m0', vxlan.desired(CONFIG, LOCAL, Array.from({ length: PEERS }, (_, i) => peer(i, i === moved))));
+const plan = (moved = -1) => mergeStates('m0', vxlan.desired(CONFIG, LOCAL, Array.from({ length: PEERS }, (_, i) => peer(i, i === moved)), MTU));
 /** The same without sysctls and VTEP: those are there before, in both ways. */
 const peersOnly = (s) => ({ ...s, sysctls: {} });
 
@@ -195,12 +200,12 @@ function iproute2(dir) {
   const files = {
     all: { ip: write('all.ip', ipLines(desired)), bridge: write('all.bridge', bridgeLines(desired)) },
     // The former VTEP MAC must go as well.
-    moved: { ip: write('moved.ip', ipLines(moved)), bridge: write('moved.bridge', [`fdb del ${old.data.vtepMAC} dev ${DEV} dst ${old.data.publicIP} self`, ...bridgeLines(moved)]) },
+    moved: { ip: write('moved.ip', ipLines(moved)), bridge: write('moved.bridge', [`fdb del ${old.ends.accepts.vxlan.vtepMAC} dev ${DEV} dst ${old.ends.publicIP} self`, ...bridgeLines(moved)]) },
     back: {
-      ip: write('back.ip', ipLines(desired).filter((l) => l.includes(old.data.vtepMAC))),
+      ip: write('back.ip', ipLines(desired).filter((l) => l.includes(old.ends.accepts.vxlan.vtepMAC))),
       bridge: write('back.bridge', [
-        `fdb del ${peer(PEERS >> 1, true).data.vtepMAC} dev ${DEV} dst ${peer(PEERS >> 1, true).data.publicIP} self`,
-        ...bridgeLines(desired).filter((l) => l.includes(old.data.vtepMAC)),
+        `fdb del ${peer(PEERS >> 1, true).ends.accepts.vxlan.vtepMAC} dev ${DEV} dst ${peer(PEERS >> 1, true).ends.publicIP} self`,
+        ...bridgeLines(desired).filter((l) => l.includes(old.ends.accepts.vxlan.vtepMAC)),
       ]),
     },
     none: { ip: write('none.ip', []), bridge: write('none.bridge', []) },

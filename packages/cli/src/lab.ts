@@ -34,3 +34,7 @@ export async function podRecord(name: string, namespace: string, pod: string): P
     object: `pod ${namespace}/${pod}`, hint: there.length ? `Running: ${there.join(', ')}` : 'See: podway get pods -A',
   });
 }
+
+export const noNode = (lab: string, node: string, state: LabState): PodwayError => new PodwayError('NODE_NOT_FOUND', `lab ${lab} has no node ${node}`, {
+  object: `node ${node}`, hint: `Nodes: ${state.nodes.map((n) => n.name).join(', ')}`,
+});

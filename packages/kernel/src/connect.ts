@@ -12,6 +12,8 @@ import type { Netns } from './netns.js';
 const SOCK_STREAM_CLOEXEC_NONBLOCK = 1 | 0o2000000 | 0o4000;
 const SOL_SOCKET = 1;
 const SO_ERROR = 4;
+/** libuv has no name for it. */
+const EINPROGRESS = 115;
 
 /**
  * Resolves when the connection stands. The caller owns the file descriptor.
@@ -25,7 +27,7 @@ export async function connectTcp(ns: Netns, to: { readonly address: string; read
   try {
     if (c.connect(fd, where, where.length) === 0) return fd;
     const errno = lastErrno();
-    if (errnoName(errno) !== 'EINPROGRESS') throw failed(errnoName(errno), errnoText(errno));
+    if (errno !== EINPROGRESS) throw failed(errnoName(errno), errnoText(errno));
     if (!(await waitWritable(fd, timeoutMs))) throw failed('ETIMEDOUT', `no answer within ${timeoutMs} ms`);
     const value = Buffer.alloc(4);
     const length = Buffer.from([4, 0, 0, 0]);

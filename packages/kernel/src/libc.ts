@@ -47,16 +47,19 @@ export function lastErrno(): number {
 }
 
 const systemErrors = getSystemErrorMap();
+// Linux has one number for both; the kernel's word is the one people search for.
+const KERNEL_WORD: Readonly<Record<string, string>> = { ENOTSUP: 'EOPNOTSUPP' };
 const byName = new Map([...systemErrors].map(([number, [name]]) => [name, -number]));
 
 /** `17` → `EEXIST`; numbers libuv has no name for come back as `errno 123`. */
 export function errnoName(errno: number): string {
-  return systemErrors.get(-Math.abs(errno))?.[0] ?? `errno ${Math.abs(errno)}`;
+  const name = systemErrors.get(-Math.abs(errno))?.[0] ?? `errno ${Math.abs(errno)}`;
+  return KERNEL_WORD[name] ?? name;
 }
 
 /** `EEXIST` → 17; undefined when there is no such errno. */
 export function errnoNumber(name: string): number | undefined {
-  return byName.get(name);
+  return byName.get(name) ?? (name === 'EOPNOTSUPP' ? byName.get('ENOTSUP') : undefined);
 }
 
 /** `17` → `file already exists`. */

@@ -192,6 +192,15 @@ void write_sysctls(const struct options *o) {
   }
 }
 
+/* Where `ip netns` keeps its names must be a shared mount of its own, as `ip netns add` would make it: were
+ * that done later, on top of pods' namespaces that are bound there already, nobody could unmount them any more. */
+static void share_netns_names(void) {
+  const char *dir = "/run/netns";
+  make_dir(dir, 0755);
+  mount_or_fail(dir, dir, NULL, MS_BIND | MS_REC, NULL);
+  mount_or_fail(NULL, dir, NULL, MS_SHARED | MS_REC, NULL);
+}
+
 /* Lets go of every mount that keeps another namespace alive, and of those under a coming tmpfs. */
 static void drop_foreign_mounts(const struct options *o) {
   char *line = NULL, *paths[4096];
@@ -353,6 +362,7 @@ static int hold(struct options *o) {
     make_dir(o->tmpfs[i], 0755);
     mount_or_fail("tmpfs", o->tmpfs[i], "tmpfs", MS_NOSUID | MS_NODEV, strcmp(o->tmpfs[i], "/tmp") ? "mode=755" : "mode=1777");
   }
+  share_netns_names();
   place(o->binds, o->nbinds);
   set_hostname(o->hostname);
   write_sysctls(o);

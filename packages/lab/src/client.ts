@@ -10,3 +10,4 @@ export {
   execInContainer, execInNamespaces, execInNode, exposedName, readRecords, type CommandLine, type NamespaceLetter, type PodRecord,
 } from './runtime/record.js';
 export { worldSource } from './cluster/world.js';
+export { askLab, type ControlRequest, type MembershipResult, type Step } from './cluster/control.js';

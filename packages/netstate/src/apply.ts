@@ -283,7 +283,9 @@ function linkSpec(l: Link, index: (dev: string) => number): LinkSpec {
   const common = compact<{ name: string; mtu?: number; address?: string; alias?: string }>({ name: l.name, mtu: l.mtu, address: l.address, alias: l.alias });
   if (l.kind === 'bridge') {
     const { vlanFiltering, ...rest } = l.bridge ?? {};
-    return { kind: 'bridge', ...common, bridge: bridgeAttributes(vlanFiltering ? { ...rest, vlanFiltering } : rest) };
+    // Without its MTU, which is set afterwards: only an MTU that was changed counts as chosen, any other follows the ports (br_mtu_auto_adjust).
+    const { mtu: _, ...unsized } = common;
+    return { kind: 'bridge', ...unsized, bridge: bridgeAttributes(vlanFiltering ? { ...rest, vlanFiltering } : rest) };
   }
   if (l.kind === 'vxlan' && l.vxlan) {
     const v = l.vxlan;

@@ -34,6 +34,14 @@ export interface VxlanState {
   readonly df?: number;
 }
 
+/** IPIP and its like: a tunnel that carries IP in IP. */
+export interface TunnelState {
+  readonly local?: string;
+  /** Undefined: any, as the route's gateway says. */
+  readonly remote?: string;
+  readonly ttl?: number;
+}
+
 export interface BridgeState {
   readonly stp?: boolean;
   readonly vlanFiltering?: boolean;
@@ -82,6 +90,7 @@ export interface Link extends Explained {
   readonly peer?: { readonly index: number; readonly netnsid?: number };
   readonly alias?: string;
   readonly vxlan?: VxlanState;
+  readonly tunnel?: TunnelState;
   readonly bridge?: BridgeState;
   readonly port?: PortSettings;
   readonly counters?: LinkCounters;

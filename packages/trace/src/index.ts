@@ -13,3 +13,4 @@ export { buildReport, predictedOf, type End, type Leg, type PredictedPacket, typ
 export { renderReport, textWidth, wrap, type Line, type TextOptions, type Tone } from './report/text.js';
 export { savePcapng } from './report/pcap.js';
 export { flowFor, type FlowWords } from './target.js';
+export { readCounters, risen, parseSnmp, type CounterRise, type Counters } from './observe/counters.js';

@@ -4,7 +4,7 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { encode, TCP_FLAGS, type LayerSpec } from '@podway/packet';
 import { isPodwayError } from '@podway/errors';
-import { flowFor, matchProbe, type Captured, type ProbeFacts, type World } from '../src/index.js';
+import { flowFor, matchProbe, parseSnmp, risen, type Captured, type ProbeFacts, type World } from '../src/index.js';
 import { filterFor } from '../src/observe/index.js';
 import { checkFilter } from '@podway/kernel';
 import { parseProcNet, receiver } from '../src/sockets.js';
@@ -86,6 +86,12 @@ describe('small parts', () => {
   it('the filter is one that libpcap takes', () => {
     checkFilter(filterFor(['10.0.0.2', '10.0.1.2'], [8472, 4789]));
     assert.equal(filterFor(['10.0.0.2'], [8472]), 'ip host 10.0.0.2 or ((udp dst port 8472) and (udp[42:4] = 0xa000002 or udp[46:4] = 0xa000002))');
+  });
+
+  it('reads counters by name, whatever their order', () => {
+    const text = 'Ip: Forwarding InHdrErrors OutNoRoutes\nIp: 1 5 7\nIcmp: InMsgs\nIcmp: 9\n';
+    assert.deepEqual([...parseSnmp(text)], [['Ip InHdrErrors', 5], ['Ip OutNoRoutes', 7]]);
+    assert.deepEqual(risen('m1', new Map([['a', 1], ['b', 2]]), new Map([['a', 4], ['b', 2], ['new', 3]])), [{ netns: 'm1', counter: 'a', by: 3 }]);
   });
 
   it('prints rules as nft does', () => {

@@ -21,7 +21,6 @@ export const command = defineCommand({
     ['podway exec --tools web-a -- tcpdump -ni eth0 -c 5', 'a tool that the image lacks'],
   ],
   needsRoot: true,
-  passThrough: true,
   ownSignals: true,
   view: { text: () => '' },
   async run({ args, options, setExitCode }) {

@@ -21,44 +21,41 @@ export class Writer {
   buffer: Buffer;
   /** The same bytes, for numbers of several bytes. */
   view: DataView;
-  private used = 0;
+  /** Bytes written so far. To be changed by the methods only. */
+  length = 0;
 
   constructor(size = 4096) {
     this.buffer = Buffer.alloc(size);
     this.view = viewOf(this.buffer);
   }
 
-  get length(): number {
-    return this.used;
-  }
-
   /** Makes room for `n` bytes and returns where they start. They are zeroed. */
   reserve(n: number): number {
-    const start = this.used;
+    const start = this.length;
     const end = start + n;
     if (end > this.buffer.length) this.grow(end);
-    this.used = end;
+    this.length = end;
     return start;
   }
 
   align(): void {
-    const rest = this.used & 3;
+    const rest = this.length & 3;
     if (rest) this.reserve(4 - rest);
   }
 
   /** Takes back all that was written from `at` on. */
   truncate(at: number): void {
-    this.buffer.fill(0, at, this.used);
-    this.used = at;
+    this.buffer.fill(0, at, this.length);
+    this.length = at;
   }
 
   bytes(): Buffer {
-    return this.buffer.subarray(0, this.used);
+    return this.buffer.subarray(0, this.length);
   }
 
   private grow(least: number): void {
     const bigger = Buffer.alloc(Math.max(least, this.buffer.length * 2));
-    this.buffer.copy(bigger, 0, 0, this.used);
+    this.buffer.copy(bigger, 0, 0, this.length);
     this.buffer = bigger;
     this.view = viewOf(bigger);
   }
@@ -83,7 +80,14 @@ const fixed = <T>(size: number, put: (v: DataView, value: T, at: number) => void
 export const u8 = fixed<number>(1, (d, v, at) => d.setUint8(at, v), (b, at) => b.readUInt8(at));
 export const u16 = fixed<number>(2, (d, v, at) => d.setUint16(at, v, true), (b, at) => b.readUInt16LE(at));
 export const u16be = fixed<number>(2, (d, v, at) => d.setUint16(at, v), (b, at) => b.readUInt16BE(at));
-export const u32 = fixed<number>(4, (d, v, at) => d.setUint32(at, v, true), (b, at) => b.readUInt32LE(at));
+/** The most frequent one: written without a detour. */
+export const u32: Codec<number> = {
+  write(w, v) {
+    const at = w.reserve(4);
+    w.view.setUint32(at, v, true);
+  },
+  read: (b, start, end) => (end - start < 4 ? undefined : b.readUInt32LE(start)),
+};
 export const i32 = fixed<number>(4, (d, v, at) => d.setInt32(at, v, true), (b, at) => b.readInt32LE(at));
 export const u64 = fixed<bigint>(8, (d, v, at) => d.setBigUint64(at, v, true), (b, at) => b.readBigUInt64LE(at));
 /** A byte that is used as a boolean. */
@@ -116,8 +120,9 @@ export const flag: Codec<true> = { write: () => undefined, read: () => true };
 
 const HEX = Array.from({ length: 256 }, (_, i) => i.toString(16).padStart(2, '0'));
 
-/** The value of a hex digit; 255 for anything else. */
-const hexDigit = (ch: number): number => (ch >= 48 && ch <= 57 ? ch - 48 : ch >= 97 && ch <= 102 ? ch - 87 : ch >= 65 && ch <= 70 ? ch - 55 : 255);
+/** By character code: the value of a hex digit, 255 for anything else. */
+const HEX_VALUE = new Uint8Array(0x10000).fill(255);
+for (let i = 0; i < 16; i++) for (const digit of [i.toString(16), i.toString(16).toUpperCase()]) HEX_VALUE[digit.charCodeAt(0)] = i;
 
 /** A link-layer address as people write it, `0a:58:0a:f4:00:05`. Any length. Writing throws BAD_ADDRESS. */
 export const mac: Codec<string> = {
@@ -127,8 +132,8 @@ export const mac: Codec<string> = {
     const b = w.buffer;
     let valid = Number.isInteger(count) || v === '';
     for (let i = 0, p = 0; valid && p < v.length; i++, p += 3) {
-      const high = hexDigit(v.charCodeAt(p));
-      const low = hexDigit(v.charCodeAt(p + 1));
+      const high = HEX_VALUE[v.charCodeAt(p)]!;
+      const low = HEX_VALUE[v.charCodeAt(p + 1)]!;
       valid = (high | low) < 16 && (p + 2 === v.length || v.charCodeAt(p + 2) === 58);
       b[at + i] = (high << 4) | low;
     }
@@ -178,9 +183,9 @@ const NLA_F_NESTED = 0x8000;
 export function writeAttribute<T>(w: Writer, number: number, codec: Codec<T>, value: T, nested = false): void {
   const at = w.reserve(4);
   codec.write(w, value);
-  w.view.setUint16(at, w.length - at, true);
-  w.view.setUint16(at + 2, nested ? number | NLA_F_NESTED : number, true);
-  w.align();
+  const end = w.length;
+  w.view.setUint32(at, (end - at) | ((nested ? number | NLA_F_NESTED : number) << 16), true);
+  if (end & 3) w.reserve(4 - (end & 3));
 }
 
 /** Writes the attribute of one row, where there is a value. For messages that are sent by the thousand: no walk over the table. */

@@ -93,8 +93,7 @@ function header(w: Writer, family: number, index = 0, state = 0, flags = 0): voi
   const d = w.view;
   d.setUint8(at, family);
   d.setInt32(at + 4, index, true);
-  d.setUint16(at + 8, state, true);
-  d.setUint8(at + 10, flags);
+  d.setUint32(at + 8, state | (flags << 16), true);
 }
 
 const stateNumber = (s: NeighState | undefined): number => (s === 'none' ? 0 : STATE[s ?? 'permanent']);

@@ -133,15 +133,10 @@ export interface NextHopSpec {
 function header(w: Writer, o: { family: number; dstLength?: number; srcLength?: number; tos?: number | undefined; table?: number; protocol?: number; scope?: number; type?: number; flags?: number }): void {
   const at = w.reserve(12);
   const d = w.view;
-  d.setUint8(at, o.family);
-  d.setUint8(at + 1, o.dstLength ?? 0);
-  d.setUint8(at + 2, o.srcLength ?? 0);
-  d.setUint8(at + 3, o.tos ?? 0);
+  d.setInt32(at, o.family | ((o.dstLength ?? 0) << 8) | ((o.srcLength ?? 0) << 16) | ((o.tos ?? 0) << 24), true);
   // Tables above 255 travel in RTA_TABLE.
-  d.setUint8(at + 4, o.table !== undefined && o.table < 256 ? o.table : 0);
-  d.setUint8(at + 5, o.protocol ?? 0);
-  d.setUint8(at + 6, o.scope ?? 0);
-  d.setUint8(at + 7, o.type ?? 0);
+  const table = o.table !== undefined && o.table < 256 ? o.table : 0;
+  d.setInt32(at + 4, table | ((o.protocol ?? 0) << 8) | ((o.scope ?? 0) << 16) | ((o.type ?? 0) << 24), true);
   d.setUint32(at + 8, o.flags ?? 0, true);
 }
 

@@ -289,8 +289,7 @@ export class NetlinkSocket {
     w.align();
     const d = w.view;
     d.setUint32(at, w.length - at, true);
-    d.setUint16(at + 4, r.type, true);
-    d.setUint16(at + 6, NLM_F_REQUEST | r.flags | flags, true);
+    d.setUint32(at + 4, r.type | ((NLM_F_REQUEST | r.flags | flags) << 16), true);
     d.setUint32(at + 8, sequence, true);
     return sequence;
   }

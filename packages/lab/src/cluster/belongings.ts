@@ -1,14 +1,15 @@
 /**
  * What belongs to a lab, learnt from the machine by the lab's name. Nothing is remembered that could
  * have been lost: processes are known by what they are called, by the pid namespaces of the lab's nodes,
- * and by the network namespaces they live in; namespaces by their names.
+ * and by the namespaces they live in; namespaces by their names.
  *
- * Cost: two readlinks and a file per process of the machine, about 10 ms for 300 processes.
+ * Cost: three readlinks and a file per process of the machine.
  */
 import { existsSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { NETNS_DIR } from '@podway/kernel';
 import { LabLayout } from './layout.js';
+import type { PodRecord } from '../runtime/record.js';
 import { isRunning, labNames, readState } from './state.js';
 
 export interface Belongings {
@@ -35,30 +36,31 @@ export const labMark = (layout: LabLayout): string => `podway-lab=${layout.name}
 interface Process {
   readonly pid: number;
   readonly args: readonly string[];
-  readonly pidNs: string;
-  readonly netNs: string;
+  /** `net:[4026532281]` */
+  readonly namespaces: Readonly<Record<(typeof KINDS)[number], string>>;
 }
+
+const KINDS = ['pid', 'net', 'mnt'] as const;
 
 function processesOf(layout: LabLayout, namespaces: readonly string[]): Pick<Belongings, 'holders' | 'processes'> {
   const all = processes();
   const state = readState(layout);
-  const own = state && isRunning(state) ? state.pid : undefined;
-  const marked = all.filter((p) => p.pid === own || isMarked(layout, p.args));
-  const machine = new Set([1, process.pid].flatMap((pid) => ['pid', 'net'].map((kind) => namespaceOf(pid, kind))));
-  const pidNs = new Set(marked.map((p) => p.pidNs));
-  const netNs = new Set(namespaces.flatMap((n) => netnsId(n) ?? []));
-  const found = new Set(marked);
-  // A node's pid namespace holds pods, whose network namespaces hold what was run in them from outside: until nothing more is found.
+  const main = state && isRunning(state) ? state.pid : undefined;
+  const guestOf = sandboxes(layout);
+  const marked = all.filter((p) => p.pid === main || isMarked(layout, p.args) || isGuest(p, guestOf));
+  // What cannot be read is nobody's.
+  const machine = new Set(['', ...[1, process.pid].flatMap((pid) => KINDS.map((kind) => namespaceOf(pid, kind)))]);
+  const own = new Set(namespaces.flatMap((n) => netnsId(n) ?? []));
+  const found = new Set<Process>();
+  const take = (p: Process): void => {
+    found.add(p);
+    for (const kind of KINDS) if (!machine.has(p.namespaces[kind])) own.add(p.namespaces[kind]);
+  };
+  marked.forEach(take);
+  // A node has pods (in its mount namespace), they have network namespaces, and those what was run in them from outside: until nothing more is found.
   for (let before = -1; before < found.size;) {
     before = found.size;
-    for (const p of all) {
-      if (found.has(p) || !((pidNs.has(p.pidNs) && !machine.has(p.pidNs)) || (netNs.has(p.netNs) && !machine.has(p.netNs) && livesIn(p)))) continue;
-      found.add(p);
-    }
-    for (const p of found) {
-      pidNs.add(p.pidNs);
-      if (!machine.has(p.pidNs)) netNs.add(p.netNs);
-    }
+    for (const p of all) if (!found.has(p) && (own.has(p.namespaces.pid) || own.has(p.namespaces.mnt) || (own.has(p.namespaces.net) && livesIn(p)))) take(p);
   }
   const pids = [...found].map((p) => p.pid).filter((pid) => pid !== process.pid).sort((a, b) => a - b);
   const isHolder = new Set(marked.filter((p) => p.args[0] === 'podway-node').map((p) => p.pid));
@@ -68,10 +70,9 @@ function processesOf(layout: LabLayout, namespaces: readonly string[]): Pick<Bel
 function processes(): Process[] {
   return readdirSync('/proc').filter((n) => /^\d+$/.test(n)).flatMap((n) => {
     const pid = Number(n);
-    const pidNs = namespaceOf(pid, 'pid');
-    // A kernel thread or one that has ended: it has no command line and holds nothing.
-    const args = pidNs === '' ? undefined : quietly(() => readFileSync(`/proc/${pid}/cmdline`, 'utf8'));
-    return args ? [{ pid, args: args.split('\0'), pidNs, netNs: namespaceOf(pid, 'net') }] : [];
+    // A kernel thread, or one that has ended: it has no command line and holds nothing.
+    const args = quietly(() => readFileSync(`/proc/${pid}/cmdline`, 'utf8'));
+    return args ? [{ pid, args: args.split('\0'), namespaces: { pid: namespaceOf(pid, 'pid'), net: namespaceOf(pid, 'net'), mnt: namespaceOf(pid, 'mnt') } }] : [];
   });
 }
 
@@ -86,7 +87,7 @@ function netnsId(name: string): string | undefined {
 /** A tracer that looks in for a moment does so with one thread only; who lives there does with all. */
 function livesIn(p: Process): boolean {
   const threads = quietly(() => readdirSync(`/proc/${p.pid}/task`)) ?? [];
-  return threads.every((t) => (quietly(() => readlinkSync(`/proc/${p.pid}/task/${t}/ns/net`)) ?? p.netNs) === p.netNs);
+  return threads.every((t) => (quietly(() => readlinkSync(`/proc/${p.pid}/task/${t}/ns/net`)) ?? p.namespaces.net) === p.namespaces.net);
 }
 
 /** The lab's own process, its holders, and the monitors of its containers (they wait on the machine's side and name files of the lab). */
@@ -94,6 +95,23 @@ function isMarked(layout: LabLayout, args: readonly string[]): boolean {
   const mark = labMark(layout);
   if (args.some((a) => a === mark || a.startsWith(`${mark} `))) return true;
   return (args[0]?.endsWith('podway-init') ?? false) && args.some((a) => a.startsWith(`${layout.dir}/`));
+}
+
+/** Pods of the lab by the pid of their sandbox: their network namespaces. */
+function sandboxes(layout: LabLayout): ReadonlyMap<string, string> {
+  const files = quietly(() => readdirSync(layout.pods)) ?? [];
+  return new Map(files.flatMap((f): [string, string][] => {
+    const record = quietly(() => JSON.parse(readFileSync(join(layout.pods, f), 'utf8')) as PodRecord);
+    return record ? [[String(record.sandbox.pid), `net:[${record.sandbox.netnsInode}]`]] : [];
+  }));
+}
+
+/**
+ * `podway exec --tools` in a pod whose node is dead already: nothing else points to its namespace. The
+ * inode alone would not do: the kernel uses numbers again.
+ */
+function isGuest(p: Process, sandboxOf: ReadonlyMap<string, string>): boolean {
+  return (p.args[0]?.endsWith('podway-init') ?? false) && p.args[1] === 'exec' && p.args[2] === '--target' && sandboxOf.get(p.args[3] ?? '') === p.namespaces.net;
 }
 
 /**

@@ -1,4 +1,5 @@
 export * from './config.js';
+export { askLab, type ControlRequest, type MembershipResult, type NewNode, type Step } from './control.js';
 export { belongings, labMark, type Belongings } from './belongings.js';
 export { down, type Removed } from './down.js';
 export * from './events.js';

@@ -3,7 +3,7 @@
  * Whatever goes wrong on the way, and Ctrl-C as well, ends with everything taken away again.
  */
 import { spawn } from 'node:child_process';
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PodwayError } from '@podway/errors';
 import { lockFile } from '@podway/kernel';
@@ -12,7 +12,7 @@ import { belongings, labMark } from './belongings.js';
 import { down, removeIfEmpty } from './down.js';
 import type { LabEvent } from './events.js';
 import { LABS_DIR, LabLayout } from './layout.js';
-import { isRunning, nameFlag, readState, type LabState } from './state.js';
+import { isRunning, nameFlag, readState, writeConfig, type LabState } from './state.js';
 
 export interface LaunchOptions {
   readonly config: LabConfig;
@@ -65,7 +65,7 @@ const starting = (layout: LabLayout, state: LabState | undefined): PodwayError =
 
 function makeFolder(layout: LabLayout, config: LabConfig): void {
   for (const d of [LABS_DIR, layout.dir, layout.logs]) mkdirSync(d, { recursive: true, mode: 0o700 });
-  writeFileSync(layout.config, JSON.stringify(config), { mode: 0o600 });
+  writeConfig(layout, config);
 }
 
 function follow(layout: LabLayout, o: LaunchOptions): Promise<void> {

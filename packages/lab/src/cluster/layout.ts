@@ -11,9 +11,12 @@ export const LABS_DIR = '/run/podway';
 export const DEFAULT_LAB = 'default';
 const PREFIX = 'podway';
 
+/** As in host names. */
+export const LAB_NAME = /^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$/;
+
 /** @throws LAB_BAD_NAME: lower-case letters, digits and dashes, so that it fits into names of hosts and namespaces. */
 export function checkLabName(name: string): string {
-  if (/^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$/.test(name)) return name;
+  if (LAB_NAME.test(name)) return name;
   throw new PodwayError('LAB_BAD_NAME', `"${name}" cannot be the name of a lab`, {
     hint: 'Use at most 32 lower-case letters, digits and dashes, beginning and ending with a letter or digit.',
   });

@@ -327,7 +327,7 @@ export class PodWorker {
     run.stopProbes = startProbes(c, {
       clock,
       target: () => ({
-        init: options.init, nodePid: options.node.holderPid, podIP: this.ips[0] ?? '127.0.0.1', busybox: '/bin/busybox', record: this.record ?? noRecord(),
+        init: options.init, nodePid: options.node.holderPid, podIP: this.ips[0] ?? '127.0.0.1', record: this.record ?? noRecord(),
       }),
       on: {
         ready: (ready) => change(() => (s.ready = ready))(),

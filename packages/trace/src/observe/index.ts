@@ -10,6 +10,7 @@ import { simulateRoundTrip, type RoundTrip } from '../simulate/index.js';
 import type { Flow } from '../simulate/types.js';
 import { addressValue } from '../simulate/ip.js';
 import { WorldIndex, ownersOf, type World } from '../world.js';
+import { readCounters, risen, type CounterRise } from './counters.js';
 import { matchProbe, matchTraffic, type Captured, type Matched, type PathError } from './match.js';
 import { pointsFor, tapsOf, type CapturePoint } from './points.js';
 import { Probe, sourceAddress, type Answer } from './probe.js';
@@ -55,6 +56,8 @@ export interface Observation {
   readonly probes: readonly ProbeResult[];
   /** Packets the captures lost for want of room: with any, a missing sighting proves nothing. */
   readonly lost: number;
+  /** Counters of drops that rose meanwhile, in the namespaces along the way. Other traffic may have a part in it. */
+  readonly counters: readonly CounterRise[];
   /** Deeper sources that were not read. */
   readonly notRead: readonly string[];
 }
@@ -84,7 +87,7 @@ export async function observeFlow(world: World, live: LiveWorld, flow: Flow, opt
   const points = pointsFor(index, traces, ends).filter((p) => live.has(p.netns));
   const vxlanPorts = [...new Set([8472, 4789, ...world.namespaces.flatMap((n) => n.state.links.flatMap((l) => (l.vxlan ? [l.vxlan.port] : [])))])];
   if ('errno' in source) {
-    return { prediction, packets: [], observation: { flow, notSent: source.errno, points, notCaptured: [], probes: [], lost: 0, notRead: NOT_READ } };
+    return { prediction, packets: [], observation: { flow, notSent: source.errno, points, notCaptured: [], probes: [], lost: 0, counters: [], notRead: NOT_READ } };
   }
   const translated = prediction.request.traces.flatMap((t) => t.translations.flatMap((x) => [x.translated.src, x.translated.dst]));
   const filter = filterFor([source.address, flow.dst, ...translated], vxlanPorts);
@@ -101,9 +104,12 @@ export async function observeFlow(world: World, live: LiveWorld, flow: Flow, opt
         notCaptured.push({ label: point.label, why: messageOf(e) });
       }
     }
+    const keys = [...new Set(points.map((p) => p.netns))];
+    const before = new Map(keys.map((k) => [k, readCounters(live.netns(k))]));
+    const countersOf = (): CounterRise[] => keys.flatMap((k) => risen(k, before.get(k)!, readCounters(live.netns(k))));
     const lossOf = (): number => set.stats().reduce((n, s) => n + s.stats.dropped, 0);
     if (options.traffic === 'existing') {
-      return await watchExisting(set, { world, flow: { ...flow, src: source.address }, points, notCaptured, vxlanPorts, timeoutMs: options.timeoutMs ?? 1000, signal: options.signal, prediction, lossOf });
+      return await watchExisting(set, { world, flow: { ...flow, src: source.address }, points, notCaptured, vxlanPorts, timeoutMs: options.timeoutMs ?? 1000, signal: options.signal, prediction, lossOf, countersOf });
     }
     const id = 1 + Math.floor(Math.random() * 65534);
     for (let i = 0; i < (options.count ?? 3); i++) probes.push(Probe.open(ns, flow, i, id));
@@ -121,7 +127,7 @@ export async function observeFlow(world: World, live: LiveWorld, flow: Flow, opt
           const answer = p.poll();
           return { number: i + 1, ...(answer ? { answer } : {}), ...facts };
         }),
-        lost: lossOf(), notRead: NOT_READ,
+        lost: lossOf(), counters: countersOf(), notRead: NOT_READ,
       },
     };
   } finally {
@@ -142,6 +148,7 @@ interface Watching {
   readonly signal: AbortSignal | undefined;
   readonly prediction: RoundTrip;
   readonly lossOf: () => number;
+  readonly countersOf: () => CounterRise[];
 }
 
 async function watchExisting(set: CaptureSet<CapturePoint>, w: Watching): Promise<Observed> {
@@ -172,7 +179,7 @@ async function watchExisting(set: CaptureSet<CapturePoint>, w: Watching): Promis
     prediction, packets: dedupe(packets),
     observation: {
       flow: like, ...(flow.src ? { source: flow.src } : {}), ...(first ? {} : { noTraffic: true as const }), points, notCaptured: w.notCaptured,
-      probes: first ? [{ number: 1, ...(answer ? { answer: { kind: 'reply' as const } } : {}), ...facts2 }] : [], lost: w.lossOf(),
+      probes: first ? [{ number: 1, ...(answer ? { answer: { kind: 'reply' as const } } : {}), ...facts2 }] : [], lost: w.lossOf(), counters: w.countersOf(),
       notRead: [...NOT_READ, ...(flow.proto === 'tcp' ? ['the connection tracking table: an existing connection is predicted like a new one'] : [])],
     },
   };

@@ -80,6 +80,8 @@ export interface Report {
   readonly summary: readonly string[];
   /** Sizes of all headers on the widest frame seen. */
   readonly budget?: string;
+  /** Counters of drops that rose while probing, when something did not arrive. */
+  readonly evidence: readonly string[];
   readonly notes: readonly string[];
 }
 
@@ -98,6 +100,8 @@ export function buildReport(world: World, trip: RoundTrip, observation?: Observa
     observed: observation !== undefined, verdict: outcome.kind, headline: headline(outcome, request, reply, observation),
     summary: observation ? summaryOf(observation, request, reply) : [],
     ...(widest ? { budget: `${widest.headers.map((h) => `${h.label} ${h.bytes}`).join(' + ')} = ${widest.frameLength}` } : {}),
+    evidence: observation && (outcome.kind !== 'delivered' || request.asPredicted === false || reply?.asPredicted === false || observation.probes.some((p) => p.answer?.kind !== 'reply'))
+      ? observation.counters.map((c) => `${c.netns}: ${c.counter} rose by ${c.by}`) : [],
     notes: notesOf(world, observation),
   };
 }

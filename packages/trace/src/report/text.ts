@@ -80,6 +80,7 @@ export function renderReport(r: Report, options: TextOptions = {}): Line[] {
   }
   for (const a of r.asymmetry) add(`asymmetric: ${a}`, 'bad', '');
   for (const e of r.errors) add(`${e.from} says: ${e.summary}`, 'bad');
+  for (const e of r.evidence) add(`counter while probing: ${e}`, 'plain');
   if (r.summary.length || r.budget) out.push({ text: '', tone: 'plain' });
   for (const s of r.summary) add(s);
   if (r.budget) add(`bytes: ${r.budget}`, 'dim');
