@@ -8,7 +8,7 @@
  */
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, realpathSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, realpathSync, renameSync, rmSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
 
@@ -60,7 +60,7 @@ async function said(program, args, options = {}) {
 }
 
 /** The root user downloads as itself: apt's own user may not write into our folder. */
-const apt = (args, options) => said('apt-get', ['-q', '-o', 'APT::Sandbox::User=root', ...args], options);
+const apt = (args, options) => said('apt-get', ['-q', '-o', 'APT::Sandbox::User=root', '-o', 'Acquire::Retries=1', '-o', 'Acquire::http::Timeout=30', ...args], options);
 
 /** @param {string} folder where to unpack @returns {Promise<Kernel>} */
 async function fetch(folder) {
@@ -68,6 +68,10 @@ async function fetch(folder) {
   const named = 'Name a kernel of your own: PODWAY_KERNEL=/boot/vmlinuz-X PODWAY_KERNEL_MODULES=/lib/modules/X';
   if (!(await exec('apt-get', ['--version']).then(() => true, () => false))) throw new LaneUnavailable(`there is no apt to download Debian's kernel with. ${named}`);
   mkdirSync(folder, { recursive: true });
+  // What an interrupted download left behind; not what another one is at.
+  for (const name of readdirSync(folder)) {
+    if (name.startsWith('new-') && Date.now() - statSync(join(folder, name)).mtimeMs > 3_600_000) rmSync(join(folder, name), { recursive: true, force: true });
+  }
   const scratch = mkdtempSync(join(folder, 'new-'));
   try {
     const wanted = async () => imagePackage(await said('apt-cache', ['depends', 'linux-image-amd64']));
