@@ -7,11 +7,12 @@
  * be served. While the API is out of reach nothing is taken away; pods can still be added with what
  * was last known.
  */
+import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isTemporary, writeDurably } from '@podway/cni';
 import { isPodwayError, messageOf, PodwayError } from '@podway/errors';
-import { LinkRemover, Netns, RtNetlink } from '@podway/kernel';
+import { kernelHas, LinkRemover, Netns, RtNetlink } from '@podway/kernel';
 import { ConfigMaps, Nodes, Pods, type Node, type ObjectClient, type Pod } from '@podway/kube';
 import { observe } from '@podway/netstate';
 import { Attachments } from './attachments.js';
@@ -21,7 +22,7 @@ import type { AgentEvent } from './events.js';
 import { DiskStore, Ipam, setsOfPodCidrs } from './ipam/index.js';
 import { desiredNode } from './node/desired.js';
 import { BACKEND_ANNOTATION, localNode, peersOf } from './node/peers.js';
-import { backendOf } from './backends/index.js';
+import { backendOf, podMtu } from './backends/index.js';
 import { birdDaemonControl } from './bgp/index.js';
 import { Supervisor } from './daemons/index.js';
 import { planBackends, type BackendPlan } from './node/transition.js';
@@ -311,7 +312,7 @@ export class Agent {
 
   /** Our ends into our Node object, when they are not there already. */
   private async publish(self: Node, plan: BackendPlan): Promise<void> {
-    const data = JSON.stringify(plan.ends);
+    const data = JSON.stringify({ ...plan.ends, ...(this.judged === undefined ? {} : { judged: this.judged }), ...(this.problem === undefined ? {} : { problem: this.problem }) });
     if (self.metadata?.annotations?.[BACKEND_ANNOTATION] === data || this.published === data) return;
     await this.o.client.patch(Nodes, { name: this.o.node }, { metadata: { annotations: { [BACKEND_ANNOTATION]: data } } }, { type: 'merge' });
     this.published = data;
@@ -319,19 +320,30 @@ export class Agent {
 
   /** The wanted network: the file's, until the cluster says otherwise. */
   private changeNetwork(text: string): void {
-    if (text === this.network) return;
+    this.judged = networkDigest(text);
+    if (text === this.network) {
+      // Back to what is in force: whatever was wrong with another one is over.
+      this.problem = undefined;
+      if (this.synced) void this.reconcile('incremental');
+      return;
+    }
     try {
       const next = parseNetworkConfig(text);
       const fixed = whatCannotChange(this.config, next);
       if (fixed !== undefined) throw new PodwayError('NETWORK_CONFIG_FIXED', fixed);
+      const lacking = lackingModule(next);
+      if (lacking !== undefined) throw new PodwayError('KERNEL_LACKS', lacking);
+      // An MTU that does not fit is told now, and not by every comparison to come.
+      if (this.local) podMtu(next, this.local);
       this.network = text;
+      this.problem = undefined;
       // Back to what was before while that is still in place: nothing to keep beside it.
       if (next.backend.type !== this.config.backend.type) this.previous = this.config;
       this.config = next;
       this.o.emit({ type: 'network-changed', backend: next.backend.type });
     } catch (e) {
+      this.problem = messageOf(e);
       this.o.emit({ type: 'failed', doing: 'take over the new network configuration; the old one stays', error: messageOf(e) });
-      return;
     }
     if (this.synced) void this.reconcile('full');
   }
@@ -350,6 +362,9 @@ export class Agent {
   }
 
   private settling: NodeJS.Timeout | undefined;
+  private judged: string | undefined;
+  /** Why the cluster's present configuration was not taken over. */
+  private problem: string | undefined;
 
   private async remember(local: LocalNode): Promise<void> {
     await writeDurably(join(this.o.stateDir, 'node.json'), `${JSON.stringify(local)}\n`);
@@ -378,8 +393,19 @@ export class Agent {
   }
 }
 
+/** Tells one text of a configuration from another. */
+export const networkDigest = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 12);
+
 /** Where a cluster keeps its network configuration: `kubectl -n kube-system get configmap podway-config`. */
 export const NETWORK_CONFIG_MAP = { namespace: 'kube-system', name: 'podway-config', key: 'net-conf.json' } as const;
+
+/** In words, what this kernel would need for a backend and has not. */
+function lackingModule(next: NetworkConfig): string | undefined {
+  const kind = LINK_KIND[next.backend.type];
+  if (kind === undefined || kernelHas('link', kind)) return undefined;
+  return `backend ${next.backend.type} needs the kernel module ${kind}, which this kernel lacks`;
+}
+const LINK_KIND: Readonly<Record<string, 'vxlan' | 'ipip' | undefined>> = { vxlan: 'vxlan', ipip: 'ipip' };
 
 /** In words, what differs and would need every pod to be made anew; undefined when nothing does. */
 function whatCannotChange(now: NetworkConfig, next: NetworkConfig): string | undefined {

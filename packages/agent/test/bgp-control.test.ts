@@ -88,10 +88,15 @@ test('show route all, with a second route for a prefix', () => {
 });
 
 test('show status', () => {
-  const reply = replyOf('1000-BIRD 2.0.12\n1011-Router ID is 10.0.0.1\n     Last reboot on 2026-11-21 01:41:58.901\n1024-Graceful restart recovery in progress\n0013 Daemon is up and running\n');
+  const reply = replyOf('1000-BIRD 2.0.12\n1011-Router ID is 10.0.0.1\n     Last reboot on 2026-11-21 01:41:58.901\n0024-Graceful restart recovery in progress\n   Wait timer is 19.497/20\n0013 Daemon is up and running\n');
   assert.deepEqual(parseStatus(reply), {
     version: '2.0.12', routerId: '10.0.0.1', started: '2026-11-21 01:41:58.901', configured: undefined, message: 'Daemon is up and running', recovering: true,
   });
+});
+
+test('a peer cannot speak to the terminal', () => {
+  const [s] = parseSessions(replyOf('1002-mesh_1 BGP --- start 2026-11-21 01:42:43 Idle\n1006-  BGP state: Idle\n   Last error:       Received: Administrative shutdown: "\u001b[2Jgone\u0007"\n0000 \n'));
+  assert.equal(s?.lastError, 'Received: Administrative shutdown: "?[2Jgone?"');
 });
 
 test('no text whatever makes the parsers throw, however it is cut', () => {

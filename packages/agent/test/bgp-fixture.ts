@@ -10,7 +10,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Netns, ProbeSocket, RtNetlink, writeSysctl } from '@podway/kernel';
-import { apply, diff, observe, podwayOwnership, mergeStates } from '@podway/netstate';
+import { apply, describe, diff, mergeStates, observe, podwayOwnership, type Change } from '@podway/netstate';
 import { parseCidr, cidrNth, formatIp } from '@podway/cni';
 import { bgp, type BgpLocal, type BgpPeer } from '../src/backends/bgp.js';
 import { birdDaemon, birdDaemonControl, BirdControl, birdPaths, routerSpeaker, timersOf, type BgpSettings, type RouterInput } from '../src/bgp/index.js';
@@ -105,10 +105,17 @@ export class NodeMember extends Member {
   spec(settings: BgpSettings, nodes: readonly NodeMember[]): DaemonSpec[] {
     return bgp.daemons({ clusterCidrs: CLUSTER, backend: settings }, this.local, nodes.filter((n) => n !== this).map((n) => n.peer), { dir: this.dir, wrap: this.wrap });
   }
+  private changes(settings: BgpSettings): Change[] {
+    const desired = mergeStates(this.name, bgp.desired({ clusterCidrs: CLUSTER, backend: settings }, this.local));
+    return diff(desired, observe(this.ns), podwayOwnership());
+  }
+  /** What of the backend's part of the namespace is not as it should be. */
+  drift(settings: BgpSettings): string[] {
+    return this.changes(settings).map(describe);
+  }
   /** The backend's part of the namespace, as the agent applies it. */
   wire(settings: BgpSettings): void {
-    const desired = mergeStates(this.name, bgp.desired({ clusterCidrs: CLUSTER, backend: settings }, this.local));
-    const { failed } = apply(this.ns, diff(desired, observe(this.ns), podwayOwnership()));
+    const { failed } = apply(this.ns, this.changes(settings));
     assert.deepEqual(failed.map((f) => f.error.message), []);
   }
 }

@@ -110,7 +110,7 @@ test('a program that is not there', () =>
   bench(async (b) => {
     const s = b.supervisor();
     await s.apply([b.spec('x', { argv: ['/nonexistent/program'] })]);
-    assert.match(b.seen('daemon-failed')[0]!.error, /ENOENT/);
+    assert.equal(b.seen('daemon-failed')[0]!.error, '/nonexistent/program is not installed: ENOENT');
   }));
 
 test('changed files: by the reload command, by a restart where there is none; those it will not take are put back', () =>

@@ -298,5 +298,6 @@ function linkSpec(l: Link, index: (dev: string) => number): LinkSpec {
       }),
     };
   }
+  if (l.kind === 'ipip') return { kind: 'ipip', ...common, tunnel: compact({ local: l.tunnel?.local, remote: l.tunnel?.remote, ttl: l.tunnel?.ttl }) };
   throw new PodwayError('LINK_KIND', `link ${l.name} of kind ${l.kind} cannot be made from a desired state`, { object: `link ${l.name}` });
 }

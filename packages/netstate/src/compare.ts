@@ -63,6 +63,7 @@ const hopWords = (hops: readonly RouteHop[] | undefined): string => (hops?.lengt
 /** What the kernel cannot change on an existing link: the first such difference, in words, or undefined. */
 export function linkIncompatible(desired: Link, observed: Link): string | undefined {
   if (desired.kind !== observed.kind) return `kind ${observed.kind} instead of ${desired.kind}`;
+  if (desired.tunnel) return differences(desired.tunnel, observed.tunnel ?? {}, ['local', 'remote', 'ttl'])[0];
   if (!desired.vxlan) return undefined;
   if (!observed.vxlan) return 'no VXLAN settings could be read';
   return differences(desired.vxlan, observed.vxlan, VXLAN_FIELDS)[0];

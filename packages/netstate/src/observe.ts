@@ -84,6 +84,7 @@ function linkState(l: LinkInfo, name: Namer): Link {
       vni: vxlan.id ?? 0, port: vxlan.port ?? 0, local: vxlan.local ?? vxlan.local6, dev: vxlan.link ? name(vxlan.link) : undefined,
       learning: vxlan.learning ?? false, udpCsum: vxlan.udpCsum, ttl: vxlan.ttl, df: vxlan.df,
     }),
+    tunnel: l.tunnel && compact({ local: l.tunnel.local, remote: l.tunnel.remote, ttl: l.tunnel.ttl || undefined }),
     bridge: bridge && compact({
       stp: bridge.stpState === undefined ? undefined : bridge.stpState !== 0,
       vlanFiltering: bridge.vlanFiltering,

@@ -36,6 +36,10 @@ export interface NodeEnds {
   readonly uses: BackendType;
   /** More than one while the cluster changes from one backend to another. */
   readonly accepts: { readonly [T in BackendType]?: BackendEnd };
+  /** Digest of the cluster's configuration that this node has taken over, or refused. */
+  readonly judged?: string;
+  /** Why it refused it. */
+  readonly problem?: string;
 }
 
 /** Another node that can be reached. */

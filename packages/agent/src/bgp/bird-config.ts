@@ -53,6 +53,12 @@ export interface Speaker {
   readonly sessions: readonly Session[];
 }
 
+/**
+ * Seconds that a speaker which was killed waits for all its peers before it takes the kernel's routes in hand again. Those
+ * that live answer within two; for those that do not, everybody else's changes must not wait long.
+ */
+const LONGEST_RECOVERY = 30;
+
 const FAMILIES = [
   { family: 'inet', n: '4', channel: 'ipv4', bits: 32, any: '0.0.0.0/0' },
   { family: 'inet6', n: '6', channel: 'ipv6', bits: 128, any: '::/0' },
@@ -186,8 +192,7 @@ export function birdConfig(s: Speaker): string {
       'timeformat base iso long;',
       'timeformat log iso long;',
       `router id ${s.routerId};`,
-      // How long a speaker that was killed waits for its peers before it takes the kernel's routes in hand again.
-      `graceful restart wait ${s.timers.restart};`,
+      `graceful restart wait ${Math.min(s.timers.restart, LONGEST_RECOVERY)};`,
     ].join('\n'),
     block('protocol device', ['scan time 10;']),
     ...FAMILIES.filter((f) => s.local[f.family] !== undefined || s.sessions.some((x) => x.family === f.family)).flatMap((f) => familyPart(f, s)),

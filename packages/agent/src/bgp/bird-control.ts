@@ -18,6 +18,11 @@ const MOST_PENDING = 64 << 20;
 /** Length of sun_path, less the closing zero. */
 const SUN_PATH = 107;
 
+const ABSENT: Readonly<Record<string, string>> = {
+  ENOENT: 'no BIRD runs there (ENOENT: there is no such socket)',
+  ECONNREFUSED: 'no BIRD runs there (ECONNREFUSED: nobody listens on its socket)',
+};
+
 export interface BirdControlOptions {
   /** For each command. */
   readonly timeoutMs?: number;
@@ -43,7 +48,7 @@ export class BirdControl {
         this.waiting = undefined;
       }
     });
-    socket.on('error', (e) => this.fail(this.error('BIRD_UNREACHABLE', (e as NodeJS.ErrnoException).code ?? e.message)));
+    socket.on('error', (e: NodeJS.ErrnoException) => this.fail(this.error('BIRD_UNREACHABLE', ABSENT[e.code ?? ''] ?? e.message)));
     socket.on('close', () => this.fail(this.error('BIRD_UNREACHABLE', 'it closed the connection')));
   }
 

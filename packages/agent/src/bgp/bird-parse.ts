@@ -29,7 +29,8 @@ export class ReplyReader {
     this.rest += chunk;
     const replies: Reply[] = [];
     for (let at = this.rest.indexOf('\n'); at >= 0; at = this.rest.indexOf('\n')) {
-      const line = this.rest.slice(0, at).replace(/\r$/, '');
+      // A peer may put words into BIRD's mouth (RFC 8203); they must not reach a terminal as commands.
+      const line = this.rest.slice(0, at).replace(/\r$/, '').replace(/[^\t\P{Cc}]/gu, '?');
       this.rest = this.rest.slice(at + 1);
       this.held += line.length;
       const m = /^(\d{4})([ -])(.*)$/.exec(line);

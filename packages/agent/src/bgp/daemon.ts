@@ -18,7 +18,7 @@ export const birdPaths = (dir = BIRD_RUN_DIR): BirdPaths => ({ config: join(dir,
 export function birdDaemon(speaker: Speaker, o: { readonly dir?: string; readonly wrap?: readonly string[]; readonly binary?: string } = {}): DaemonSpec {
   const paths = birdPaths(o.dir);
   return {
-    name: 'bird',
+    name: 'bird', package: 'bird2',
     argv: [...(o.wrap ?? []), o.binary ?? 'bird', '-f', '-c', paths.config, '-s', paths.socket],
     // Graceful restart recovery: the kernel's routes stay as they are until all peers have sent theirs.
     again: ['-R'],

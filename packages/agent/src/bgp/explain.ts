@@ -44,7 +44,7 @@ const any = (c: Md5Counters): boolean => c.notFound + c.unexpected + c.failure >
 /** @param probe undefined: none was made. */
 export function explainSession(s: BgpPeerStatus, probe?: PeerProbe): SessionExplanation {
   if (s.state === 'Established') return { cause: 'established', text: 'the session stands' };
-  if (s.disabled) return { cause: 'disabled', text: 'it is switched off here', fix: `birdc enable ${s.protocol}` };
+  if (s.disabled) return { cause: 'disabled', text: 'it is switched off here', fix: `On the node: birdc -s /run/podway/bird.ctl enable ${s.protocol}` };
   const waits = s.state === 'Idle' || s.state === 'Close' || probe === undefined;
   // A speaker whose last session was switched off listens no more.
   const refusedAfterwards = probe?.tcp === 'ECONNREFUSED' && /^Received: .*shutdown/i.test(s.lastError ?? '');

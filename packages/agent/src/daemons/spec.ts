@@ -10,6 +10,8 @@ export interface DaemonSpec {
   /** One of each name runs. */
   readonly name: string;
   readonly argv: readonly string[];
+  /** Debian's package that brings the program: for whoever has to install it. */
+  readonly package?: string;
   /** Added to argv when it is started again after it ended unexpectedly: what it left behind is to be taken over. */
   readonly again?: readonly string[];
   readonly files: readonly DaemonFile[];

@@ -28,7 +28,9 @@ const READY_MS = 10_000;
 const STOP_MS = 5_000;
 const RELOAD_MS = 30_000;
 const LOG_BYTES = 1 << 20;
-const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+/** Behind the own PATH: daemons are where users have no need to look. */
+const SYSTEM_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+const searchPath = (): string => [process.env['PATH'], SYSTEM_PATH].filter(Boolean).join(':');
 
 export interface SupervisorOptions {
   /** For records and logs; made with 0700. */
@@ -206,7 +208,7 @@ export class Supervisor {
       const child = spawn(argv[0]!, argv.slice(1), {
         // A session of its own: what ends the agent's, a terminal for instance, does not end the daemon.
         detached: true, stdio: ['ignore', log, log],
-        env: { PATH: process.env['PATH'] ?? DEFAULT_PATH, ...spec.env, [DAEMON_MARK]: this.recordPath(spec.name) },
+        env: { PATH: searchPath(), ...spec.env, [DAEMON_MARK]: this.recordPath(spec.name) },
       });
       child.unref();
       await new Promise<void>((resolve, reject) => child.once('spawn', resolve).once('error', reject));
@@ -215,7 +217,7 @@ export class Supervisor {
       const mine = d.process;
       child.once('exit', (code, by) => this.ended(d, mine, by === null ? `it ended with ${code}` : `it was ended by ${by}`));
     } catch (e) {
-      this.failed(spec.name, `start ${argv[0]}`, e);
+      this.failed(spec.name, `start ${argv[0]}`, (e as NodeJS.ErrnoException).code === 'ENOENT' ? notInstalled(spec) : e);
       this.later(d);
       return;
     } finally {
@@ -339,6 +341,11 @@ export class Supervisor {
   }
 }
 
+const notInstalled = (spec: DaemonSpec): PodwayError =>
+  new PodwayError('DAEMON_NOT_INSTALLED', `${spec.argv[0]} is not installed`, {
+    object: `daemon ${spec.name}`, errno: 'ENOENT', ...(spec.package === undefined ? {} : { hint: `Debian: apt-get install --no-install-recommends ${spec.package}` }),
+  });
+
 async function terminate(p: ProcessId): Promise<void> {
   signal(p, 'SIGTERM');
   if (await gone(p, STOP_MS)) return;
@@ -349,7 +356,7 @@ async function terminate(p: ProcessId): Promise<void> {
 function run(argv: readonly string[], env: Readonly<Record<string, string>> | undefined): Promise<void> {
   return new Promise((resolve, reject) => {
     const child = spawn(argv[0]!, argv.slice(1), {
-      stdio: ['ignore', 'pipe', 'pipe'], timeout: RELOAD_MS, env: { PATH: process.env['PATH'] ?? DEFAULT_PATH, ...env },
+      stdio: ['ignore', 'pipe', 'pipe'], timeout: RELOAD_MS, env: { PATH: searchPath(), ...env },
     });
     let said = '';
     for (const s of [child.stdout, child.stderr]) s.on('data', (b: Buffer) => (said = (said + b.toString()).slice(-1000)));

@@ -21,7 +21,7 @@ export interface BackendPlan {
   /** Each configuration with the peers that are reached by it; the first is the wanted one. */
   readonly parts: readonly { readonly config: NetworkConfig; readonly peers: readonly Peer[] }[];
   readonly problems: readonly PeerProblem[];
-  /** The change is over as far as this node is concerned: what was before can go. */
+  /** Nobody uses what was before any more: the caller leaves it out from the next plan on. */
   readonly settled: boolean;
   /** @throws MTU_TOO_BIG */
   readonly mtu: number;
@@ -47,18 +47,16 @@ export function planBackends(
     else if (previous && old && old.refuses(previous, local, peer) === undefined) still.push(peer);
     else problems.push({ node: peer.name, reason: refusal });
   }
-  const changing = previous !== undefined && (still.length > 0 || peers.some((p) => p.ends.uses === previous.backend.type));
-  const settled = !changing;
+  const settled = previous === undefined || (still.length + both.length === 0 && !peers.some((p) => p.ends.uses === previous.backend.type));
   const uses: BackendType = still.length + both.length > 0 && previous ? previous.backend.type : config.backend.type;
-  const keep = settled ? undefined : previous;
   return {
-    parts: [{ config, peers: now }, ...(keep ? [{ config: keep, peers: still }] : [])],
+    parts: [{ config, peers: [...now, ...both] }, ...(previous ? [{ config: previous, peers: [...still, ...both] }] : [])],
     problems, settled,
-    mtu: Math.min(podMtu(config, local), ...(keep ? [podMtu(keep, local)] : [])),
+    mtu: Math.min(podMtu(config, local), ...(previous ? [podMtu(previous, local)] : [])),
     ends: {
       publicIP: local.uplink.address, uses,
       accepts: {
-        ...(keep ? { [keep.backend.type]: backendOf(keep).publish(keep, local) } : {}),
+        ...(previous && old ? { [previous.backend.type]: old.publish(previous, local) } : {}),
         [config.backend.type]: wanted.publish(config, local),
       },
     },

@@ -11,10 +11,10 @@ interface Row extends BgpRoute {
 export const command = defineCommand({
   name: 'bgp routes',
   summary: 'Show the routes that BGP speakers of nodes know',
-  details: '`*` marks the route that is used; `unreachable` one whose next hop is on no connected subnet, which the kernel never gets.',
+  details: '`*` marks the route that is used; `unreachable` one whose next hop is on no connected subnet, which the kernel never gets. What the kernel has: podway node exec m1 -- ip route show proto bird',
   arguments: { node: optional('name of the node; all when absent', 'nodes') },
   options: { ...labOption },
-  examples: [['podway bgp routes m1', 'what m1 has learnt, and from whom'], ['podway node exec m1 -- ip route show proto bird', 'what of it the kernel has']],
+  examples: [['podway bgp routes m1', 'what m1 has learnt, and from whom'], ['podway bgp routes -o wide', 'of every node, with next hops, local preference and communities']],
   needsRoot: true,
   view: {
     table: (rows: readonly Row[], wide) => ({

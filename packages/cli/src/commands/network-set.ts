@@ -12,7 +12,7 @@ export const command = defineCommand({
   name: 'network set',
   summary: 'Change the backend of a running cluster, without restarting pods',
   details: 'Every node first makes the new way ready beside the old one, then sends by it, and takes the old one\ndown when nobody uses it any more. Pods keep their addresses and connections.',
-  arguments: { backend: required('vxlan, host-gw, ipip or none') },
+  arguments: { backend: required('vxlan, host-gw, ipip, bgp or none') },
   options: {
     ...labOption,
     crossSubnet: flag('encapsulate only between subnets (vxlan, ipip)'),
@@ -23,7 +23,7 @@ export const command = defineCommand({
   needsRoot: true,
   view: { text: (n: NetworkView) => `All ${n.nodes.length} nodes use ${n.backend}.` },
   async run({ args, options, progress, signal }) {
-    const [{ NETWORK_CONFIG_MAP, parseNetworkConfig, BACKEND_TYPES }, { ConfigMaps }] = await Promise.all([import('@podway/agent'), import('@podway/kube')]);
+    const [{ NETWORK_CONFIG_MAP, networkDigest, parseNetworkConfig, BACKEND_TYPES }, { ConfigMaps }] = await Promise.all([import('@podway/agent'), import('@podway/kube')]);
     if (!(BACKEND_TYPES as string[]).includes(args.backend)) throw usageError(`"${args.backend}" is not a backend`, `There are: ${BACKEND_TYPES.join(', ')}`);
     const lab = await openLab(options.lab);
     try {
@@ -35,14 +35,24 @@ export const command = defineCommand({
       };
       const text = JSON.stringify(next);
       parseNetworkConfig(text);
-      await lab.client.patch(ConfigMaps, { name: NETWORK_CONFIG_MAP.name, namespace: NETWORK_CONFIG_MAP.namespace },
-        { data: { [NETWORK_CONFIG_MAP.key]: text } }, { type: 'merge' });
+      const write = (network: string): Promise<unknown> =>
+        lab.client.patch(ConfigMaps, { name: NETWORK_CONFIG_MAP.name, namespace: NETWORK_CONFIG_MAP.namespace },
+          { data: { [NETWORK_CONFIG_MAP.key]: network } }, { type: 'merge' });
+      const digest = networkDigest(text);
+      await write(text);
       return await progress.phase(`change from ${before.backend} to ${args.backend}`, async (status) => {
         const until = performance.now() + options.timeout;
         for (;;) {
           signal.throwIfAborted();
           const now = await readNetwork(lab.client);
-          const late = now.nodes.filter((n) => !changedOver(n, args.backend));
+          const refused = now.nodes.filter((n) => n.judged === digest && n.problem !== undefined);
+          if (refused.length) {
+            await write(before.text);
+            throw new PodwayError('NETWORK_REFUSED', `the network stays ${before.backend}: ${args.backend} was refused`, {
+              said: [...new Set(refused.map((n) => n.problem))].join('; '), object: `nodes ${refused.map((n) => n.name).join(', ')}`,
+            });
+          }
+          const late = now.nodes.filter((n) => n.judged !== digest || !changedOver(n, args.backend));
           if (late.length === 0) return now;
           status(`${now.nodes.length - late.length} of ${now.nodes.length} nodes`);
           if (performance.now() > until) {
