@@ -108,7 +108,7 @@ test('every row of packages.txt has a name for every distribution', () => {
     if (!line || line.startsWith('#')) continue;
     const fields = line.split(/\s+/);
     assert.equal(fields.length, 7, line);
-    assert.match(fields[0], /^(up|build|test)$/);
+    assert.match(fields[0], /^(up|build|test|lane)$/);
     assert.match(fields[1], /^(cmd|lib|static|file):/);
   }
 });
@@ -121,4 +121,13 @@ test('what is missing is named in the distribution\'s own words', () => {
   for (const [column, name] of [[0, 'tshark'], [1, 'wireshark-cli'], [4, 'wireshark']]) {
     assert.match(source(`present() { return 1; }; missing ${column} test`).stdout, new RegExp(`^${name}$`, 'm'));
   }
+});
+
+test('the packages of the kernel lane: for the whole run and for what names the lane', () => {
+  const script = `eval "$(sed -n '/^lane_wanted/,/^}/p' '${join(root, 'podway')}')"; lane_wanted "$@"`;
+  const wanted = (...words) => spawnSync('bash', ['-c', script, 'bash', 'test', ...words], { encoding: 'utf8' }).stdout.trim();
+  assert.deepEqual(
+    [[], ['-v'], ['links.lane'], ['packages/cni'], ['--no-kernel'], ['--kernel'], ['packages/cni', '--kernel']].map((words) => wanted(...words)),
+    ['may', 'may', 'may', 'no', 'no', 'must', 'must'],
+  );
 });

@@ -6,6 +6,9 @@
  * reasons of skips. The last line is `N passed, N failed` (`, N skipped`). The exit code is 1 when
  * something failed, or when no test was executed. Slow files are started first: the times of the
  * last run are kept in build/test-times.json.
+ *
+ * Tests that need more than this machine's kernel has (`*.lane.test.ts`) run last, under Debian's kernel in a
+ * virtual machine: scripts/kernel-lane, docs/kernel-lane.md. Where that cannot be had they are skipped, with the reason.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -13,10 +16,15 @@ import { cpus, tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { LaneUnavailable, prepareLane, runLane } from './kernel-lane/lane.mjs';
+import { isLaneTest, modulesOfThisKernel, neededModules } from './kernel-lane/needs.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const reporter = join(root, 'scripts/test-reporter.mjs');
 const timesFile = join(root, 'build/test-times.json');
+
+/** For the whole of the kernel lane, from its boot on. */
+const LANE_LIMIT_SECONDS = 540;
 
 /** Options of `podway test`. A lane is switched on by an environment variable that its tests look at. */
 const OPTIONS = {
@@ -24,6 +32,8 @@ const OPTIONS = {
   timeout: { type: 'string', default: '180', help: 'SECONDS  for one file' },
   verbose: { type: 'boolean', short: 'v', default: false, help: 'name every test' },
   'no-lint': { type: 'boolean', default: false, help: 'without the linter' },
+  kernel: { type: 'boolean', default: false, help: 'only the kernel lane; with a PATTERN, whatever matches runs there' },
+  'no-kernel': { type: 'boolean', default: false, help: 'without the kernel lane' },
   help: { type: 'boolean', short: 'h', default: false, help: 'show this help' },
 };
 /** Lanes: groups of tests that do not run by default. `option: variable`. */
@@ -62,11 +72,11 @@ function testFiles() {
     walk(join(pkg, 'test'), (source) => {
       if (!source.endsWith('.test.ts')) return;
       const compiled = join(pkg, 'dist', relative(pkg, source)).replace(/\.ts$/, '.js');
-      found.push({ title: relative(root, source), file: compiled });
+      found.push({ title: relative(root, source), file: compiled, source });
     });
   }
   for (const folder of ['eslint-rules', 'scripts']) {
-    walk(join(root, folder), (source) => source.endsWith('.test.mjs') && found.push({ title: relative(root, source), file: source }));
+    walk(join(root, folder), (source) => source.endsWith('.test.mjs') && found.push({ title: relative(root, source), file: source, source }));
   }
   return found;
 }
@@ -125,15 +135,19 @@ const scratch = mkdtempSync(join(tmpdir(), 'podway-test-'));
 process.on('exit', () => rmSync(scratch, { recursive: true, force: true }));
 const lanes = Object.fromEntries(Object.entries(LANES).map(([lane, variable]) => [variable, values[lane] ? '1' : '']));
 
+const testArguments = (file, report) => ['--enable-source-maps', `--test-reporter=${reporter}`, `--test-reporter-destination=${report}`, file];
+
 async function runFile({ title, file }, index) {
-  const timeoutMs = Number(values.timeout) * 1000;
-  if (!existsSync(file)) return { title, ms: 0, tests: [], failures: [{ name: title, error: `${relative(root, file)} does not exist: was it built?` }] };
+  if (!existsSync(file)) return notBuilt({ title, file });
   const report = join(scratch, `${index}.jsonl`);
-  const result = await run(
-    ['--enable-source-maps', `--test-reporter=${reporter}`, `--test-reporter-destination=${report}`, file],
-    timeoutMs,
-    { ...process.env, ...lanes, NO_COLOR: '1' },
-  );
+  const result = await run(testArguments(file, report), Number(values.timeout) * 1000, { ...process.env, ...lanes, PODWAY_KERNEL_LANE: '', NO_COLOR: '1' });
+  return judge(title, result, report);
+}
+
+const notBuilt = ({ title, file }) => ({ title, ms: 0, tests: [], failures: [{ name: title, error: `${relative(root, file)} does not exist: was it built?` }] });
+
+/** What the end of a test file's process and its report mean. @param {{ code, signal, output, timedOut, ms }} result */
+function judge(title, result, report) {
   const tests = existsSync(report) ? readFileSync(report, 'utf8').split('\n').filter(Boolean).map((l) => JSON.parse(l)) : [];
   // A test that failed only because one inside it did would be counted and shown twice.
   const failures = tests.filter((t) => !t.ok && t.failure !== 'subtestsFailed');
@@ -142,6 +156,53 @@ async function runFile({ title, file }, index) {
     failures.push({ name: title, error: `ended with ${result.signal ?? `exit code ${result.code}`} although no test failed`, output: result.output });
   } else if (tests.length === 0) failures.push({ name: title, error: 'holds no test', output: result.output });
   return { title, ms: result.ms, tests, failures, output: result.output };
+}
+
+/** Runs these files under the lane's kernel, and hands over each result as it comes. */
+async function kernelLane(files, take) {
+  const started = performance.now();
+  const skip = (why) => {
+    console.log(`kernel lane: not run: ${why}`);
+    for (const f of files) console.log(`    skipped: ${f.title}`);
+    totals.skipped += files.length;
+  };
+  if (values['no-kernel']) return skip('--no-kernel');
+  let lane;
+  try {
+    lane = await prepareLane(join(root, 'build/kernel-lane'));
+  } catch (e) {
+    if (!(e instanceof LaneUnavailable)) throw e;
+    if (!values.kernel) return skip(e.message);
+    console.log(`${paint(31, '✗')} kernel lane: ${e.message}`);
+    totals.failed++;
+    return;
+  }
+  const kernel = `Linux ${lane.kernel.release}`;
+  const { how } = lane.kernel;
+  console.log(`kernel lane: ${kernel}, ${how}, ${lane.accelerator === 'kvm' ? 'with KVM' : 'emulated'} (${seconds(performance.now() - started)})`);
+  const built = files.filter((f) => existsSync(f.file) || take(notBuilt(f)));
+  const open = new Set(built.keys());
+  const end = await runLane(
+    lane,
+    built.map(({ file }) => ({ argv: (folder, i) => [process.execPath, ...testArguments(file, `${folder}/${i}.jsonl`)], env: { ...lanes, NO_COLOR: '1' } })),
+    {
+      scratch: mkdtempSync(join(scratch, 'lane-')), directory: root, timeoutSeconds: Number(values.timeout), limitSeconds: LANE_LIMIT_SECONDS,
+      started: (child) => {
+        running.add(child);
+        child.on('exit', () => running.delete(child));
+      },
+      onResult: (i, result) => {
+        open.delete(i);
+        take(judge(`${built[i].title} [${kernel}]`, result, result.report));
+      },
+    },
+  );
+  // The console is shown once, with the first.
+  [...open].forEach((i, n) => {
+    const failure = { name: built[i].title, error: `not ended: ${end.why ?? 'the machine lost it'}`, ...(n === 0 ? { output: end.console } : {}) };
+    take({ title: `${built[i].title} [${kernel}]`, ms: end.totalMs, tests: [], failures: [failure] });
+  });
+  console.log(`kernel lane: booted in ${seconds(end.bootMs)}, ${built.length} files${end.nodeMs === undefined ? '' : `, Node.js starts in ${seconds(end.nodeMs)}`}, ${seconds(end.totalMs)} in all`);
 }
 
 async function lint() {
@@ -167,33 +228,42 @@ function report({ title, ms, tests, failures, output }) {
 
 const times = existsSync(timesFile) ? JSON.parse(readFileSync(timesFile, 'utf8')) : {};
 const wanted = testFiles().filter((f) => positionals.length === 0 || positionals.some((p) => f.title.includes(p)));
+const hasModule = modulesOfThisKernel();
+const bound = (f) => {
+  if (!isLaneTest(f.title)) return values.kernel && positionals.length > 0;
+  return values.kernel || !neededModules(readFileSync(f.source, 'utf8'))?.every(hasModule);
+};
+const forLane = wanted.filter(bound);
+const forHere = values.kernel ? [] : wanted.filter((f) => !bound(f));
 // Unknown files first: they may be slow.
-const queue = wanted.map((f, i) => ({ title: f.title, work: () => runFile(f, i) }));
-if (!values['no-lint'] && (positionals.length === 0 || positionals.includes('lint'))) queue.push({ title: 'lint', work: lint });
+const queue = forHere.map((f, i) => ({ title: f.title, work: () => runFile(f, i) }));
+if (!values['no-lint'] && !values.kernel && (positionals.length === 0 || positionals.includes('lint'))) queue.push({ title: 'lint', work: lint });
 queue.sort((a, b) => (times[b.title] ?? Infinity) - (times[a.title] ?? Infinity) || a.title.localeCompare(b.title));
 
 const started = performance.now();
 const totals = { passed: 0, failed: 0, skipped: 0, executed: 0 };
+function take(result) {
+  times[result.title] = Math.round(result.ms);
+  const skipped = result.tests.filter((t) => t.skip !== undefined).length;
+  const passed = result.tests.filter((t) => t.ok && t.skip === undefined).length;
+  totals.passed += passed;
+  totals.failed += result.failures.length;
+  totals.skipped += skipped;
+  totals.executed += passed + result.failures.length;
+  report(result);
+}
 await Promise.all(
   Array.from({ length: Math.max(1, Number(values.jobs) || 1) }, async () => {
-    for (let job = queue.shift(); job; job = queue.shift()) {
-      const result = await job.work();
-      times[result.title] = Math.round(result.ms);
-      const skipped = result.tests.filter((t) => t.skip !== undefined).length;
-      const passed = result.tests.filter((t) => t.ok && t.skip === undefined).length;
-      totals.passed += passed;
-      totals.failed += result.failures.length;
-      totals.skipped += skipped;
-      totals.executed += passed + result.failures.length;
-      report(result);
-    }
+    for (let job = queue.shift(); job; job = queue.shift()) take(await job.work());
   }),
 );
+// Alone, because its two virtual processors take both cores of a small machine.
+if (forLane.length) await kernelLane(forLane, take);
 
 mkdirSync(dirname(timesFile), { recursive: true });
 writeFileSync(timesFile, JSON.stringify(times, null, 1));
-if (totals.executed === 0) {
-  console.log(positionals.length ? `no test file matches ${positionals.join(' ')}` : 'no test was executed');
+if (totals.executed === 0 && totals.failed === 0) {
+  console.log(positionals.length && wanted.length === 0 ? `no test file matches ${positionals.join(' ')}` : 'no test was executed');
   totals.failed++;
 }
 console.log(`in ${seconds(performance.now() - started)}`);
