@@ -132,7 +132,7 @@ test('the lab file reference names every key of the schema, and no other', () =>
 
 test('lab files in pages and examples can be used', () => {
   const blocks = pages.flatMap((page) => [...read(page).matchAll(/^```yaml\n([\s\S]*?)^```/gm)].map((m) => m[1] ?? '')).filter((b) => b.includes('kind: Lab'));
-  const files = readdirSync(join(root, 'docs/examples')).map((f) => read(`docs/examples/${f}`));
+  const files = readdirSync(join(root, 'examples')).map((f) => read(`examples/${f}`));
   assert.ok(blocks.length > 0 && files.length > 0);
   for (const text of [...blocks, ...files]) assert.ok(parseLabFile(text, 'a page').nodes.length > 0);
 });

@@ -53,7 +53,10 @@ export const command = defineCommand({
       if (format === undefined) {
         const decoded = decode(p.bytes, p.linkType, { originalLength: p.length });
         write(`${(Number(p.tsNs - first) / 1e6).toFixed(3).padStart(10)} ms  ${`${place.key} ${p.device}`.padEnd(width)}  ${summary(decoded)}\n`);
-        if (options.verbose) for (const h of describeHeaders(decoded)) write(`${' '.repeat(width + 17)}${String(h.bytes).padStart(5)} B  ${h.name}\n`);
+        if (options.verbose) {
+          const sizes = describeHeaders(decoded);
+          for (const [i, layer] of decoded.layers.entries()) write(`${' '.repeat(15)}${String(sizes[i]?.bytes ?? '').padStart(5)} B  ${layer.type}: ${fieldsOf(layer)}\n`);
+        }
       }
       const id = interfaces[p.tag];
       if (file && id !== undefined) file.writer.packet({ interfaceId: id, timeNs: p.tsNs, bytes: p.bytes, originalLength: p.length });
@@ -68,3 +71,11 @@ export const command = defineCommand({
     return { packets, lost: stats.reduce((n, s) => n + s.stats.dropped, 0), file: options.write, places: stats.map((s) => ({ place: args.places[s.tag], ...s.stats })) };
   },
 });
+
+/** The fields of a header, one after the other; what it consists of inside (options, messages) as JSON. */
+function fieldsOf(layer: object): string {
+  return Object.entries(layer)
+    .filter(([k, v]) => !['type', 'offset', 'headerLength', 'problems'].includes(k) && v !== undefined)
+    .map(([k, v]) => `${k} ${typeof v === 'object' ? JSON.stringify(v) : String(v)}`)
+    .join(', ');
+}

@@ -23,7 +23,6 @@ export const command = defineCommand({
     ['podway nsenter node/m1 -a -- bash', 'a shell on a node'],
   ],
   needsRoot: true,
-  passThrough: true,
   ownSignals: true,
   view: { text: () => '' },
   async run({ args, options, setExitCode }) {

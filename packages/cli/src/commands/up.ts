@@ -76,7 +76,7 @@ function view(r: UpResult): string {
   const width = Math.max(...next.map(([c]) => c.length));
   const title = r.outcome === 'running'
     ? `Lab ${r.lab} is already running; nothing was changed.`
-    : `Lab ${r.lab} is up${r.ms === undefined ? '' : ` after ${formatDuration(r.ms)}`}: ${r.map.nodes.length} nodes, backend ${r.map.backend}, pods in ${r.map.clusterCIDR}.`;
+    : `Lab ${r.lab} is up${r.ms === undefined ? '' : ` after ${formatDuration(r.ms)}`}: ${r.map.nodes.length} ${r.map.nodes.length === 1 ? 'node' : 'nodes'}, backend ${r.map.backend}, pods in ${r.map.clusterCIDR}.`;
   const pairs = r.pairs && r.pairs.total > 0
     ? r.pairs.failures.length === 0
       ? [`  All ${r.pairs.total} pod pairs reach each other, each seen with its own address.`]

@@ -40,7 +40,7 @@ export class NodeHost {
   /** A machine with its cable in the switch. @throws NETNS_EXISTS when its name is taken on this machine */
   static async build(context: HostContext, node: LabNode, port: number): Promise<NodeHost> {
     const { layout, config } = context;
-    prepareNode(layout, node.name, netConf(config));
+    prepareNode(layout, node.name, netConf(config), [...config.nodes.filter((n) => n.name !== node.name), node]);
     createNodeNetns(layout, config, { node, port });
     const dirs = layout.node(node.name);
     const holder = await startHold(binary('podway-init'), {
