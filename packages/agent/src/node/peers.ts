@@ -1,5 +1,5 @@
 /** From Node objects to this node and its peers. Pure. */
-import { tryParseIpCidr, tryParseIp } from '@podway/cni';
+import { cidrOverlaps, parseCidr, tryParseIp, tryParseIpCidr } from '@podway/cni';
 import type { Node } from '@podway/kube';
 import type { NetnsState } from '@podway/netstate';
 import type { Backend, BackendData, LocalNode, Peer, Uplink } from '../backends/backend.js';
@@ -39,6 +39,8 @@ export function peersOf(
   const peers: Peer[] = [];
   const problems: PeerProblem[] = [];
   const taken = new Map<string, string>();
+  // A route to what is this node's own would lead its pods' packets away.
+  const own = podCidrsOf(nodes.find((n) => n.metadata?.name === self) ?? {}).map(parseCidr);
   for (const node of [...nodes].sort((a, b) => (a.metadata?.name ?? '').localeCompare(b.metadata?.name ?? ''))) {
     const name = node.metadata?.name ?? '';
     const podCidrs = podCidrsOf(node);
@@ -46,9 +48,11 @@ export function peersOf(
     const data = backendData(node);
     const peer = data && { name, podCidrs, data };
     const twice = podCidrs.map((c) => taken.get(c)).find((n) => n !== undefined);
+    const mine = podCidrs.find((c) => own.some((o) => cidrOverlaps(o, parseCidr(c))));
     const reason =
       podCidrs.length === 0 ? 'it has no pod CIDR yet'
       : !peer ? 'it has not published its end of the network yet'
+      : mine ? `its pod CIDR ${mine} overlaps that of this node, ${self}`
       : twice ? `its pod CIDR ${podCidrs.join(', ')} is already that of node ${twice}`
       : backend.refuses(config, peer);
     if (reason !== undefined || !peer) {
