@@ -37,7 +37,7 @@ present() {
   for one in "${alternatives[@]}"; do
     case $kind in
       cmd) command -v "$one" >/dev/null 2>&1 && return 0 ;;
-      lib) PATH=$PATH:/usr/sbin:/sbin ldconfig -p 2>/dev/null | grep -qF "$one" && return 0
+      lib) PATH=$PATH:/usr/sbin:/sbin ldconfig -p 2>/dev/null | grep -F "$one" >/dev/null && return 0 # all of it is read: with -q, ldconfig could die of SIGPIPE
            compgen -G "/usr/lib*/$one*" >/dev/null && return 0 ;;
       static) path=$(command -v "$one" 2>/dev/null) && ! LC_ALL=C grep -qaE '/ld-(linux|musl)[^/]*\.so' "$path" && return 0 ;;
       file) case $one in

@@ -7,21 +7,26 @@
  * be served. While the API is out of reach nothing is taken away; pods can still be added with what
  * was last known.
  */
+import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isTemporary, writeDurably } from '@podway/cni';
 import { isPodwayError, messageOf, PodwayError } from '@podway/errors';
-import { LinkRemover, Netns, RtNetlink } from '@podway/kernel';
-import { Nodes, Pods, type Node, type ObjectClient, type Pod } from '@podway/kube';
+import { kernelHas, LinkRemover, Netns, RtNetlink } from '@podway/kernel';
+import { ConfigMaps, Nodes, Pods, type Node, type ObjectClient, type Pod } from '@podway/kube';
 import { observe } from '@podway/netstate';
 import { Attachments } from './attachments.js';
-import type { Backend, LocalNode, Peer } from './backends/backend.js';
-import { podMtu, vxlan } from './backends/vxlan.js';
+import type { LocalNode, Peer } from './backends/backend.js';
 import { parseNetworkConfig, type NetworkConfig } from './config.js';
 import type { AgentEvent } from './events.js';
 import { DiskStore, Ipam, setsOfPodCidrs } from './ipam/index.js';
 import { desiredNode } from './node/desired.js';
 import { BACKEND_ANNOTATION, localNode, peersOf } from './node/peers.js';
+import { backendOf, podMtu } from './backends/index.js';
+import { birdDaemonControl } from './bgp/index.js';
+import { Supervisor } from './daemons/index.js';
+import { planBackends, type BackendPlan } from './node/transition.js';
+import { PodSides } from './node/pod-sides.js';
 import { Reconciler } from './node/reconciler.js';
 import { CniServer } from './server/index.js';
 
@@ -44,6 +49,9 @@ export interface AgentOptions {
 }
 
 const DEFAULT_RESYNC_MS = 30_000;
+/** How long the old way between nodes stays after the last node has left it. */
+const SETTLE_MS = 1000;
+const CHANGING_MS = 300;
 /** How long an ADD waits for the API when the pod is not known yet. */
 const POD_LOOKUP_MS = 2000;
 export const CONFLIST_NAME = '10-podway.conflist';
@@ -52,9 +60,14 @@ export class Agent {
   private readonly ns: Netns;
   private readonly netlink: RtNetlink;
   private readonly remover: LinkRemover;
-  private readonly config: NetworkConfig;
-  private readonly backend: Backend = vxlan;
+  private config: NetworkConfig;
+  /** Its text, to know whether another has come. */
+  private network: string;
+  /** What was before, until no node uses it any more. */
+  private previous: NetworkConfig | undefined;
+  private plan: BackendPlan | undefined;
   private readonly reconciler: Reconciler;
+  private readonly podSides: PodSides;
   private readonly nodes = new Map<string, Node>();
   /** Of this node. */
   private readonly pods = new Map<string, Pod>();
@@ -73,10 +86,12 @@ export class Agent {
   private readonly began = performance.now();
 
   private constructor(private readonly o: AgentOptions) {
+    this.network = o.network;
     this.config = parseNetworkConfig(o.network);
     this.ns = o.netns ?? Netns.current();
     this.netlink = RtNetlink.open(this.ns);
     this.remover = new LinkRemover(this.ns);
+    this.podSides = new PodSides(o.emit);
     this.reconciler = new Reconciler(this.ns, this.netlink, this.config.clusterCidrs, o.emit);
   }
 
@@ -140,7 +155,7 @@ export class Agent {
   }
 
   private readiness(): { config: NetworkConfig; mtu: number } | { reason: string } {
-    if (this.local && this.standing) return { config: this.config, mtu: podMtu(this.config, this.local) };
+    if (this.local && this.standing) return { config: this.config, mtu: this.plan?.mtu ?? planBackends(this.config, this.previous, this.local, []).mtu };
     return { reason: this.local ? 'bridge and VTEP could not be made; see the agent log' : `node ${this.o.node} has no pod CIDR or no uplink yet` };
   }
 
@@ -186,7 +201,18 @@ export class Agent {
         },
       }),
     );
+    this.stops.push(
+      this.o.client.watch(ConfigMaps, { namespace: NETWORK_CONFIG_MAP.namespace, fieldSelector: `metadata.name=${NETWORK_CONFIG_MAP.name}` }, {
+        event: (type, map) => {
+          const text = map.data?.[NETWORK_CONFIG_MAP.key];
+          if (type !== 'DELETED' && text !== undefined) this.changeNetwork(text);
+        },
+      }),
+    );
     const timer = setInterval(() => this.synced && void this.reconcile('full'), this.o.resyncMs ?? DEFAULT_RESYNC_MS);
+    // During a change routes may be learned at any time, and nobody tells.
+    const changing = setInterval(() => this.previous && this.synced && void this.reconcile('full'), CHANGING_MS);
+    this.stops.push(() => clearInterval(changing));
     this.stops.push(() => clearInterval(timer));
   }
 
@@ -200,11 +226,26 @@ export class Agent {
     });
   }
 
-  private async reconcile(how: 'full' | 'incremental'): Promise<void> {
+  /** One at a time, in the order they were asked for; what waits already is enough. */
+  private reconcile(how: 'full' | 'incremental'): Promise<void> {
+    if (this.waiting.has(how)) return this.working;
+    this.waiting.add(how);
+    this.working = this.working.then(() => {
+      this.waiting.delete(how);
+      return this.reconcileNow(how);
+    });
+    return this.working;
+  }
+
+  private working: Promise<void> = Promise.resolve();
+  private readonly waiting = new Set<'full' | 'incremental'>();
+
+  private async reconcileNow(how: 'full' | 'incremental'): Promise<void> {
     try {
       const self = this.nodes.get(this.o.node);
       if (!self) return;
-      const local = localNode(self, observe(this.ns, { nft: false }));
+      const state = observe(this.ns, { nft: false });
+      const local = localNode(self, state);
       if (!local) return;
       if (local.podCidrs.join() !== this.local?.podCidrs.join()) {
         this.ipam.setRanges(setsOfPodCidrs(local.podCidrs));
@@ -215,18 +256,24 @@ export class Agent {
       this.local = local;
       const began = performance.now();
       const before = this.peers;
-      const { peers, problems } = peersOf([...this.nodes.values()], this.o.node, this.config, this.backend);
+      const { peers: all, problems } = peersOf([...this.nodes.values()], this.o.node);
+      const plan = planBackends(this.config, this.previous, local, all, state.routes);
+      this.plan = plan;
+      const peers = plan.parts.flatMap((p) => p.peers);
       this.peers = peers;
-      this.tellProblems(problems);
-      const desired = desiredNode({ config: this.config, backend: this.backend, local, peers, attachments: this.ipam.list() });
+      this.tellProblems([...problems, ...plan.problems]);
+      const desired = desiredNode({ config: this.config, local, plan, attachments: this.ipam.list() });
       const applied = how === 'full' || !this.announced ? this.reconciler.full(desired) : this.reconciler.incremental(desired);
       this.standing = !applied.failed.some((f) => f.change.kind === 'link' || f.change.kind === 'address');
+      await this.runDaemons(local, plan);
+      if (how === 'full') this.podSides.adapt(plan.mtu, this.ipam.list());
       const joined = peers.filter((p) => !before.some((b) => b.name === p.name)).map((p) => p.name);
       const left = before.filter((b) => !peers.some((p) => p.name === b.name)).map((b) => b.name);
       if (joined.length || left.length) {
         this.o.emit({ type: 'peers', joined, left, changes: applied.done.length, ms: performance.now() - began });
       }
-      await this.publish(self, local);
+      await this.publish(self, plan);
+      this.settle(plan);
       if (this.standing && !this.announced) await this.announce(local, applied.done.length);
     } catch (e) {
       this.o.emit({ type: 'failed', doing: 'bring the node to its desired state', error: messageOf(e) });
@@ -244,7 +291,7 @@ export class Agent {
       await writeDurably(join(this.o.cniConfDir, CONFLIST_NAME), conflist());
     }
     this.o.emit({
-      type: 'ready', node: local.name, podCidrs: local.podCidrs, mtu: podMtu(this.config, local), backend: this.backend.type, ms: performance.now() - this.began,
+      type: 'ready', node: local.name, podCidrs: local.podCidrs, mtu: this.plan?.mtu ?? 0, backend: this.config.backend.type, ms: performance.now() - this.began,
     });
   }
 
@@ -253,13 +300,71 @@ export class Agent {
     this.knownProblems = new Map(problems.map((p) => [p.node, p.reason]));
   }
 
-  /** Our end of the backend into our Node object, when it is not there already. */
-  private async publish(self: Node, local: LocalNode): Promise<void> {
-    const data = JSON.stringify(this.backend.publish(this.config, local));
+  /** What the backends in use need to run; nothing is started for those that need nothing. */
+  private async runDaemons(local: LocalNode, plan: BackendPlan): Promise<void> {
+    const specs = plan.parts.flatMap((p) => backendOf(p.config).daemons?.(p.config, local, p.peers) ?? []);
+    if (specs.length === 0 && !this.supervisor) return;
+    this.supervisor ??= new Supervisor({ dir: join(this.o.stateDir, 'daemons'), emit: (e) => this.o.emit(e), controls: { bird: birdDaemonControl } });
+    await this.supervisor.apply(specs);
+  }
+
+  private supervisor: Supervisor | undefined;
+
+  /** Our ends into our Node object, when they are not there already. */
+  private async publish(self: Node, plan: BackendPlan): Promise<void> {
+    const data = JSON.stringify({ ...plan.ends, ...(this.judged === undefined ? {} : { judged: this.judged }), ...(this.problem === undefined ? {} : { problem: this.problem }) });
     if (self.metadata?.annotations?.[BACKEND_ANNOTATION] === data || this.published === data) return;
     await this.o.client.patch(Nodes, { name: this.o.node }, { metadata: { annotations: { [BACKEND_ANNOTATION]: data } } }, { type: 'merge' });
     this.published = data;
   }
+
+  /** The wanted network: the file's, until the cluster says otherwise. */
+  private changeNetwork(text: string): void {
+    this.judged = networkDigest(text);
+    if (text === this.network) {
+      // Back to what is in force: whatever was wrong with another one is over.
+      this.problem = undefined;
+      if (this.synced) void this.reconcile('incremental');
+      return;
+    }
+    try {
+      const next = parseNetworkConfig(text);
+      const fixed = whatCannotChange(this.config, next);
+      if (fixed !== undefined) throw new PodwayError('NETWORK_CONFIG_FIXED', fixed);
+      const lacking = lackingModule(next);
+      if (lacking !== undefined) throw new PodwayError('KERNEL_LACKS', lacking);
+      // An MTU that does not fit is told now, and not by every comparison to come.
+      if (this.local) podMtu(next, this.local);
+      this.network = text;
+      this.problem = undefined;
+      // Back to what was before while that is still in place: nothing to keep beside it.
+      if (next.backend.type !== this.config.backend.type) this.previous = this.config;
+      this.config = next;
+      this.o.emit({ type: 'network-changed', backend: next.backend.type });
+    } catch (e) {
+      this.problem = messageOf(e);
+      this.o.emit({ type: 'failed', doing: 'take over the new network configuration; the old one stays', error: messageOf(e) });
+    }
+    if (this.synced) void this.reconcile('full');
+  }
+
+  /** When nobody uses what was before, it is taken down, a moment later: packets may be on their way. */
+  private settle(plan: BackendPlan): void {
+    if (!this.previous || !plan.settled || this.settling) return;
+    const previous = this.previous;
+    this.settling = setTimeout(() => {
+      this.settling = undefined;
+      if (this.previous !== previous) return;
+      this.previous = undefined;
+      this.o.emit({ type: 'network-settled', backend: this.config.backend.type, left: previous.backend.type });
+      void this.reconcile('full');
+    }, SETTLE_MS);
+  }
+
+  private settling: NodeJS.Timeout | undefined;
+  private judged: string | undefined;
+  /** Why the cluster's present configuration was not taken over. */
+  private problem: string | undefined;
 
   private async remember(local: LocalNode): Promise<void> {
     await writeDurably(join(this.o.stateDir, 'node.json'), `${JSON.stringify(local)}\n`);
@@ -277,12 +382,39 @@ export class Agent {
   /** Pods and what connects them stay as they are: a stopped agent harms no traffic. */
   async stop(): Promise<void> {
     for (const stop of this.stops.splice(0)) stop();
+    clearTimeout(this.settling);
+    await this.working;
     await this.server?.close();
+    await this.supervisor?.close();
     await this.remover.close();
     await (this.ipam as Ipam | undefined)?.close();
     this.netlink.close();
     this.o.emit({ type: 'stopped' });
   }
+}
+
+/** Tells one text of a configuration from another. */
+export const networkDigest = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 12);
+
+/** Where a cluster keeps its network configuration: `kubectl -n kube-system get configmap podway-config`. */
+export const NETWORK_CONFIG_MAP = { namespace: 'kube-system', name: 'podway-config', key: 'net-conf.json' } as const;
+
+/** In words, what this kernel would need for a backend and has not. */
+function lackingModule(next: NetworkConfig): string | undefined {
+  const kind = LINK_KIND[next.backend.type];
+  if (kind === undefined || kernelHas('link', kind)) return undefined;
+  return `backend ${next.backend.type} needs the kernel module ${kind}, which this kernel lacks`;
+}
+const LINK_KIND: Readonly<Record<string, 'vxlan' | 'ipip' | undefined>> = { vxlan: 'vxlan', ipip: 'ipip' };
+
+/** In words, what differs and would need every pod to be made anew; undefined when nothing does. */
+function whatCannotChange(now: NetworkConfig, next: NetworkConfig): string | undefined {
+  if (now.clusterCidrs.join() !== next.clusterCidrs.join()) {
+    return `the range of pods cannot change on a running cluster (${now.clusterCidrs.join(', ')} to ${next.clusterCidrs.join(', ')})`;
+  }
+  if (now.wiring !== next.wiring) return `the wiring of pods cannot change on a running cluster (${now.wiring} to ${next.wiring})`;
+  if (now.bridge !== next.bridge) return `the bridge cannot change on a running cluster (${now.bridge} to ${next.bridge})`;
+  return undefined;
 }
 
 /** The configuration the runtime finds. Flannel's form: a list, so that others can be chained behind. */

@@ -1,11 +1,12 @@
 /**
  * What a cluster's network is: its ranges and how packets get between nodes. Flannel's
  * `net-conf.json` is accepted unchanged; Podway's own settings stand beside its keys.
- * Source of the format: flannel Documentation/configuration.md.
+ * Source of the format: flannel Documentation/configuration.md and backends.md.
  */
 import { describeIssues, formatCidr, parseCidr, tryParseIpCidr } from '@podway/cni';
 import { PodwayError } from '@podway/errors';
 import { z } from 'zod';
+import { bgpProblems, type BgpSettings } from './bgp/settings.js';
 
 export interface VxlanConfig {
   readonly type: 'vxlan';
@@ -14,15 +15,38 @@ export interface VxlanConfig {
   readonly port: number;
   /** Name of the VTEP. */
   readonly device: string;
+  /** Encapsulate only for nodes on another subnet (Flannel's DirectRouting). */
+  readonly crossSubnet: boolean;
 }
 
-export type BackendConfig = VxlanConfig;
+export interface HostGwConfig {
+  readonly type: 'host-gw';
+}
 
-export interface NetworkConfig {
+export interface IpipConfig {
+  readonly type: 'ipip';
+  readonly device: string;
+  readonly crossSubnet: boolean;
+}
+
+/** Routes between nodes are somebody else's job. */
+export interface NoneConfig {
+  readonly type: 'none';
+}
+
+export type BackendConfig = VxlanConfig | HostGwConfig | IpipConfig | BgpSettings | NoneConfig;
+export type BackendType = BackendConfig['type'];
+
+export const WIRINGS = ['bridge', 'ptp'] as const;
+export type WiringType = (typeof WIRINGS)[number];
+
+export interface NetworkConfig<B extends BackendConfig = BackendConfig> {
   readonly clusterCidrs: readonly string[];
-  readonly backend: BackendConfig;
+  readonly backend: B;
   /** MTU of pods; derived from the uplink and the backend's overhead when absent. */
   readonly mtu?: number;
+  /** How a pod is connected to its node. */
+  readonly wiring: WiringType;
   readonly bridge: string;
   /** Masquerade what leaves the cluster. */
   readonly masquerade: boolean;
@@ -30,24 +54,66 @@ export interface NetworkConfig {
 
 const cidr = z.string().refine((s) => tryParseIpCidr(s) !== undefined, 'not a range in CIDR notation');
 const ifname = z.string().regex(/^[^\s/:]{1,15}$/, 'not a device name (at most 15 characters, no slash, colon or space)');
+const mtu = z.number().int().min(576).max(65535);
 
-/** Flannel's keys are capitalised; unknown ones belong to backends of other kinds and are let be. */
+/** Flannel's keys are capitalised; those of other kinds of backend are let be. */
 const schema = z.object({
   Network: cidr.optional(),
   IPv6Network: cidr.optional(),
   EnableIPv4: z.boolean().optional(),
   EnableIPv6: z.boolean().optional(),
+  Wiring: z.enum(WIRINGS).default('bridge'),
   Bridge: ifname.default('cni0'),
   Masquerade: z.boolean().default(true),
-  MTU: z.number().int().min(576).max(65535).optional(),
+  MTU: mtu.optional(),
   Backend: z.object({
     Type: z.string(),
     VNI: z.number().int().min(1).max(0xffffff).default(1),
     Port: z.number().int().min(1).max(65535).default(8472),
     Device: ifname.optional(),
-    MTU: z.number().int().min(576).max(65535).optional(),
+    DirectRouting: z.boolean().optional(),
+    CrossSubnet: z.boolean().optional(),
+    MTU: mtu.optional(),
+    ASN: z.number().int().default(64512),
+    Mesh: z.boolean().default(true),
+    Reflectors: z.array(z.string()).default([]),
+    ClusterID: z.string().optional(),
+    Peers: z.array(z.strictObject({
+      Address: z.string(),
+      ASN: z.number().int(),
+      Password: z.string().optional(),
+      NodeSelector: z.string().optional(),
+      Import: z.union([z.enum(['cluster', 'default', 'all', 'none']), z.array(z.string())]).optional(),
+      Multihop: z.number().int().optional(),
+    })).default([]),
+    Password: z.string().optional(),
+    HoldTime: z.number().int().optional(),
   }),
 });
+
+type Raw = z.output<typeof schema>['Backend'];
+
+/** One line a backend. The device names of the first two are what tutorials and tools look for. */
+const BACKENDS: { readonly [T in BackendType]: (raw: Raw) => Extract<BackendConfig, { type: T }> } = {
+  vxlan: (b) => ({ type: 'vxlan', vni: b.VNI, port: b.Port, device: b.Device ?? `flannel.${b.VNI}`, crossSubnet: b.CrossSubnet ?? b.DirectRouting ?? false }),
+  'host-gw': () => ({ type: 'host-gw' }),
+  ipip: (b) => ({ type: 'ipip', device: b.Device ?? 'flannel.ipip', crossSubnet: b.CrossSubnet ?? b.DirectRouting ?? false }),
+  bgp: (b) => defined({
+    type: 'bgp' as const, asn: b.ASN, mesh: b.Mesh, reflectors: b.Reflectors, clusterId: b.ClusterID, password: b.Password, holdTime: b.HoldTime,
+    peers: b.Peers.map((p) => defined({
+      address: p.Address, asn: p.ASN, password: p.Password, nodeSelector: p.NodeSelector, import: p.Import, multihop: p.Multihop,
+    })),
+  }),
+  none: () => ({ type: 'none' }),
+};
+/** Without what is undefined. */
+function defined<T extends object>(o: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(o).filter(([, v]) => v !== undefined)) as { [K in keyof T]: Exclude<T[K], undefined> };
+}
+
+export const BACKEND_TYPES = Object.keys(BACKENDS) as BackendType[];
+
+const isBackendType = (type: string): type is BackendType => (BACKEND_TYPES as string[]).includes(type);
 
 /**
  * @param text a net-conf.json, such as `{"Network":"10.244.0.0/16","Backend":{"Type":"vxlan","VNI":1,"Port":8472}}`
@@ -71,11 +137,14 @@ export function parseNetworkConfig(text: string): NetworkConfig {
     .filter((x) => x !== undefined)
     .map((x) => formatCidr(parseCidr(x)));
   if (clusterCidrs.length === 0) throw bad('Network: missing (the range that all pods are in)');
-  if (c.Backend.Type !== 'vxlan') throw bad(`Backend.Type: "${c.Backend.Type}" is not one of: vxlan`);
-  const mtu = c.MTU ?? c.Backend.MTU;
+  const type = c.Backend.Type;
+  if (!isBackendType(type)) throw bad(`Backend.Type: "${type}" is not one of: ${BACKEND_TYPES.join(', ')}`);
+  const asked = c.MTU ?? c.Backend.MTU;
+  const backend = BACKENDS[type](c.Backend);
+  const wrong = backend.type === 'bgp' ? bgpProblems(backend) : [];
+  if (wrong.length) throw bad(wrong.join('; '));
   return {
-    clusterCidrs, bridge: c.Bridge, masquerade: c.Masquerade, ...(mtu === undefined ? {} : { mtu }),
-    // The tutorials, and every tool that looks for an overlay, know the device by this name.
-    backend: { type: 'vxlan', vni: c.Backend.VNI, port: c.Backend.Port, device: c.Backend.Device ?? `flannel.${c.Backend.VNI}` },
+    clusterCidrs, wiring: c.Wiring, bridge: c.Bridge, masquerade: c.Masquerade, ...(asked === undefined ? {} : { mtu: asked }),
+    backend,
   };
 }

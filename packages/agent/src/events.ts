@@ -1,7 +1,9 @@
 /** What an agent tells of itself: one union, rendered by whoever listens. */
+import type { DaemonEvent } from './daemons/index.js';
 import type { CniEvent } from './server/index.js';
 
 export type AgentEvent =
+  | DaemonEvent
   | { readonly type: 'starting'; readonly node: string; readonly version: string }
   | { readonly type: 'waiting'; readonly for: string }
   | { readonly type: 'took-over'; readonly attachments: number; readonly changes: number }
@@ -16,6 +18,8 @@ export type AgentEvent =
   | { readonly type: 'orphan'; readonly link: string; readonly alias: string }
   | { readonly type: 'device-lost'; readonly link: string; readonly why: string }
   | { readonly type: 'damaged-record'; readonly file: string; readonly reason: string }
+  | { readonly type: 'network-changed'; readonly backend: string }
+  | { readonly type: 'network-settled'; readonly backend: string; readonly left: string }
   | { readonly type: 'api-lost'; readonly error: string }
   | { readonly type: 'failed'; readonly doing: string; readonly error: string }
   | ({ readonly type: 'cni' } & CniEvent)
@@ -40,8 +44,16 @@ export function eventLine(e: AgentEvent): string {
     case 'orphan': return `removed ${e.link} (${e.alias}), which belongs to no attachment`;
     case 'device-lost': return `${e.link}, ${e.why}, is gone: somebody deleted it; the pod has no network until it is made anew`;
     case 'damaged-record': return `damaged record ${e.file}: ${e.reason}`;
+    case 'network-changed': return `the cluster's network is to be ${e.backend} from now on`;
+    case 'network-settled': return `all nodes use ${e.backend}; ${e.left} is taken down`;
     case 'api-lost': return `the API server is out of reach: ${e.error}`;
     case 'failed': return `${e.doing}: ${e.error}`;
+    case 'daemon-started': return `${e.daemon} runs${e.again ? ' again' : ''} (pid ${e.pid}), after ${e.ms.toFixed(0)} ms`;
+    case 'daemon-adopted': return `${e.daemon} (pid ${e.pid}) runs already: taken over`;
+    case 'daemon-reloaded': return `${e.daemon} (pid ${e.pid}) took ${e.files.join(', ')} in ${e.ms.toFixed(0)} ms`;
+    case 'daemon-ended': return `${e.daemon} (pid ${e.pid}) ended: ${e.how}; started again in ${e.restartInMs} ms`;
+    case 'daemon-stopped': return `${e.daemon} (pid ${e.pid}) was stopped`;
+    case 'daemon-failed': return `${e.daemon}: cannot ${e.doing}: ${e.error}`;
     case 'cni': {
       const outcome = e.error ? `failed: ${e.error.message}` : e.gone ? 'done, but whoever asked has gone' : 'done';
       return `CNI ${e.command} ${e.pod ?? ''} ${e.containerId?.slice(0, 13) ?? ''} ${e.ifname ?? ''} ${outcome} in ${e.durationMs.toFixed(1)} ms`.replace(/ +/g, ' ');

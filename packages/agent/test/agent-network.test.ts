@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { RtNetlink } from '@podway/kernel';
 import { Nodes } from '@podway/kube';
-import { inNs, lines, needsRoot, nodeObject, OUTSIDE, until, withNetwork, withNode, type TestNetwork, type TestNode } from './network.js';
+import { inNs, lines, needsRoot, nodeObject, OUTSIDE, until, vxlanEnds, withNetwork, withNode, type TestNetwork, type TestNode } from './network.js';
 import { probe, serve, stream } from './traffic.js';
 
 const skip = needsRoot;
@@ -105,7 +105,7 @@ test('what others made is untouched by start, reconciliation, GC and stop', { sk
     await m1!.start({ resyncMs: 20 });
     await m1!.ready();
     assert.deepEqual(m1!.seen('changed').map((e) => e.change), []);
-    net.client.put(Nodes, { ...nodeObject('m9', 9), metadata: { name: 'm9', annotations: { 'podway.io/backend': JSON.stringify({ type: 'vxlan', publicIP: '172.18.0.99', vtepMAC: '0e:70:77:f4:09:00', vni: 1, port: 8472 }) } } });
+    net.client.put(Nodes, { ...nodeObject('m9', 9), metadata: { name: 'm9', annotations: { 'podway.io/backend': vxlanEnds('172.18.0.99', '0e:70:77:f4:09:00') } } });
     await until('m9 is there', () => entries(m1!).fdb.length === 3);
     net.client.remove(Nodes, 'm9');
     await until('m9 is gone', () => entries(m1!).fdb.length === 2);
@@ -215,7 +215,7 @@ test('reconciling under traffic loses nothing', { skip }, () =>
     await m1!.start({ resyncMs: 5 });
     await m1!.ready();
     for (let i = 3; i < 9; i++) {
-      const published = { 'podway.io/backend': JSON.stringify({ type: 'vxlan', publicIP: `172.18.0.${i + 90}`, vtepMAC: `0e:70:77:f4:0${i}:00`, vni: 1, port: 8472 }) };
+      const published = { 'podway.io/backend': vxlanEnds(`172.18.0.${i + 90}`, `0e:70:77:f4:0${i}:00`) };
       net.client.put(Nodes, { ...nodeObject(`x${i}`, i), metadata: { name: `x${i}`, annotations: published } });
       await until(`x${i} is there`, () => m1!.seen('peers').some((e) => e.joined.includes(`x${i}`)));
       net.client.remove(Nodes, `x${i}`);

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { NetlinkSocket } from '@podway/kernel';
 import { AgentProcess } from './agent-process.js';
-import { conf, inNs, lines, needsRoot, until, withNetwork, withNode } from './network.js';
+import { conf, inNs, lines, needsRoot, until, vxlanEnds, withNetwork, withNode } from './network.js';
 import { serve, stream } from './traffic.js';
 
 const skip = needsRoot;
@@ -22,7 +22,7 @@ test('killed with -9 and started again under traffic: no packet lost, no change 
     await m2.ready();
     // The child has an API of its own: what m1 publishes there is put where m2 sees it, and the other way round.
     const { Nodes } = await import('@podway/kube');
-    const published = (n: number): object => ({ 'podway.io/backend': JSON.stringify({ type: 'vxlan', publicIP: `172.18.0.${n + 2}`, vtepMAC: `0e:70:77:f4:0${n}:00`, vni: 1, port: 8472 }) });
+    const published = (n: number): object => ({ 'podway.io/backend': vxlanEnds(`172.18.0.${n + 2}`, `0e:70:77:f4:0${n}:00`) });
     await net.client.patch(Nodes, { name: 'm1' }, { metadata: { annotations: published(0) } });
     const both = await net.client.list(Nodes);
     agent.child.stdin!.write(`${JSON.stringify({ put: both.find((n) => n.metadata?.name === 'm2') })}\n`);

@@ -6,16 +6,18 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Netns, RtNetlink } from '@podway/kernel';
 import { apply, diff, emptyState, mergeStates, observe, podwayOwnership, type NetnsState } from '@podway/netstate';
-import { parseNetworkConfig, type Backend, type LocalNode, type NetworkConfig, type Peer } from '../src/index.js';
+import { backendOf, parseNetworkConfig, planBackends, podMtu, type LocalNode, type NetworkConfig, type Peer } from '../src/index.js';
 import { inNs, lines } from './network.js';
 
 export interface BackendCase {
-  readonly backend: Backend;
   /** The `Backend` of a net-conf.json. */
-  readonly settings: object;
-  /** Bytes less than the uplink, by the family of the underlay; undefined: not served, and why. */
-  readonly overhead: { readonly inet: number; readonly inet6: number | { readonly not: string } };
-  readonly mtu: (config: NetworkConfig, local: LocalNode) => number;
+  readonly settings: { readonly Type: string } & Readonly<Record<string, unknown>>;
+  /** Bytes less than the uplink, by the family of the underlay; words: not served, and why. */
+  readonly overhead: { readonly inet: number; readonly inet6: number | string };
+  /** Words: who makes the routes to peers in its place. */
+  readonly routes: 'one a pod range' | { readonly madeBy: string };
+  /** Why a node of another backend is not served; undefined: it does not matter to this one. */
+  readonly foreign: RegExp | undefined;
   /** Commands in a node's namespace and all they print for two peers, m2 and m3, of node m1. */
   readonly forms: readonly (readonly [command: string, output: readonly string[]])[];
   readonly skipForms: string | false;
@@ -26,50 +28,52 @@ export const local = (uplink: Partial<LocalNode['uplink']> = {}): LocalNode => (
 });
 
 /** Node n of the same kind, as it publishes itself. */
-export function peer(backend: Backend, config: NetworkConfig, n: number): Peer {
+export function peer(config: NetworkConfig, n: number): Peer {
   const self = { ...local({ address: `172.18.0.${n + 1}` }), name: `m${n}`, podCidrs: [`10.244.${n - 1}.0/24`] };
-  return { name: self.name, podCidrs: self.podCidrs, data: backend.publish(config, self) };
+  return { name: self.name, podCidrs: self.podCidrs, ends: planBackends(config, undefined, self, []).ends };
 }
 
 export function backendContract(c: BackendCase): void {
-  const { backend } = c;
   const config = parseNetworkConfig(JSON.stringify({ Network: '10.244.0.0/16', Backend: c.settings }));
-  const peers = [2, 3].map((n) => peer(backend, config, n));
-  const state = (p: readonly Peer[]): NetnsState => mergeStates('m1', backend.desired(config, local(), p));
+  const backend = backendOf(config);
+  const name = JSON.stringify(c.settings);
+  const peers = [2, 3].map((n) => peer(config, n));
+  const state = (p: readonly Peer[]): NetnsState => mergeStates('m1', backend.desired(config, local(), p, podMtu(config, local())));
 
   for (const mtu of [1500, 9000, 1400]) {
-    test(`${backend.type}: MTU over an uplink of ${mtu}`, () => {
+    test(`${name}: MTU over an uplink of ${mtu}`, () => {
       assert.equal(backend.overhead(config, 'inet'), c.overhead.inet);
-      assert.equal(c.mtu(config, local({ mtu })), mtu - c.overhead.inet);
-      if (typeof c.overhead.inet6 === 'object') assert.ok(c.overhead.inet6.not);
-      else assert.equal(c.mtu(config, local({ mtu, address: 'fd00:18::2', prefix: 64 })), mtu - c.overhead.inet6);
+      assert.equal(podMtu(config, local({ mtu })), mtu - c.overhead.inet);
+      if (typeof c.overhead.inet6 === 'number') assert.equal(podMtu(config, local({ mtu, address: 'fd00:18::2', prefix: 64 })), mtu - c.overhead.inet6);
     });
   }
 
-  test(`${backend.type}: what it publishes is enough for its peers to accept it, and is plain JSON`, () => {
+  test(`${name}: what a node publishes is enough for its peers to accept it, and is plain JSON`, () => {
     for (const p of peers) {
-      assert.equal(backend.refuses(config, p), undefined);
-      assert.deepEqual(JSON.parse(JSON.stringify(p.data)), p.data);
-      assert.equal(p.data.type, backend.type);
+      assert.equal(backend.refuses(config, local(), p), undefined);
+      assert.deepEqual(JSON.parse(JSON.stringify(p.ends)), p.ends);
+      assert.deepEqual([p.ends.uses, Object.keys(p.ends.accepts)], [c.settings.Type, [c.settings.Type]]);
     }
-    assert.match(backend.refuses(config, { ...peers[0]!, data: { type: 'other', publicIP: '172.18.0.9' } }) ?? '', /it uses other, this node uses/);
+    const stranger = backend.refuses(config, local(), { ...peers[0]!, ends: { publicIP: '172.18.0.9', uses: 'none', accepts: { none: {} } } });
+    if (c.foreign) assert.match(stranger ?? '', c.foreign);
+    else assert.equal(stranger, undefined);
   });
 
-  test(`${backend.type}: desired is pure, does not depend on the order of peers, and each peer is its own part`, () => {
+  test(`${name}: desired is pure, does not depend on the order of peers, and each peer is its own part`, () => {
     const [both, turned, one, none] = [state(peers), state([...peers].reverse()), state(peers.slice(0, 1)), state([])];
-    const same = diff(both, turned, podwayOwnership(() => true));
-    assert.deepEqual(same, []);
+    assert.deepEqual(diff(both, turned, podwayOwnership(() => true)), []);
     assert.deepEqual(state(peers), both, 'twice the same');
     for (const kind of ['routes', 'neighbours', 'fdb'] as const) {
-      assert.equal((both[kind].length - none[kind].length), 2 * (one[kind].length - none[kind].length), `${kind}: as many for each peer`);
+      assert.equal(both[kind].length - none[kind].length, 2 * (one[kind].length - none[kind].length), `${kind}: as many for each peer`);
       for (const o of one[kind]) assert.ok(both[kind].some((x) => JSON.stringify(x) === JSON.stringify(o)));
     }
-    for (const p of peers) for (const cidr of p.podCidrs) assert.equal(both.routes.filter((r) => r.dst === cidr).length, 1);
-    assert.ok(both.routes.every((r) => r.why?.includes('node m')), 'every route says for whom it is');
+    const wanted = c.routes === 'one a pod range' ? 1 : 0;
+    for (const p of peers) for (const cidr of p.podCidrs) assert.equal(both.routes.filter((r) => r.dst === cidr).length, wanted);
+    assert.ok(both.routes.every((r) => r.why), 'every route says what it is for');
   });
 
-  test(`${backend.type}: in the kernel: nothing left to do the second time, exactly its forms, all of it taken back`, { skip: c.skipForms }, () => {
-    const ns = Netns.createNameless(backend.type);
+  test(`${name}: in the kernel: nothing left to do the second time, exactly its forms, all of it taken back`, { skip: c.skipForms }, () => {
+    const ns = Netns.createNameless(c.settings.Type);
     try {
       RtNetlink.with(ns, (nl) => {
         nl.setLink(1, { up: true });

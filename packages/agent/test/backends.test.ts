@@ -1,13 +1,16 @@
 /** Every backend through the contract, and the whole desired state of a node as one golden value. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { desiredNode, parseNetworkConfig, podMtu, vtepMac, vxlan, type AttachmentRecord } from '../src/index.js';
+import { kernelHas } from '@podway/kernel';
+import { BACKEND_TYPES, desiredNode, parseNetworkConfig, planBackends, vtepMac, type AttachmentRecord } from '../src/index.js';
 import { backendContract, local, peer, type BackendCase } from './backend-contract.js';
 import { needsRoot } from './network.js';
 
+const direct = ['10.244.1.0/24 via 172.18.0.3 dev eth0 proto 112', '10.244.2.0/24 via 172.18.0.4 dev eth0 proto 112'];
+const connected = '172.18.0.0/16 dev eth0 proto kernel scope link src 172.18.0.2';
 const cases: BackendCase[] = [
   {
-    backend: vxlan, settings: { Type: 'vxlan', VNI: 1, Port: 8472 }, overhead: { inet: 50, inet6: 70 }, mtu: podMtu, skipForms: needsRoot,
+    settings: { Type: 'vxlan', VNI: 1, Port: 8472 }, overhead: { inet: 50, inet6: 70 }, routes: 'one a pod range', foreign: /it does not take VXLAN; it uses none/, skipForms: needsRoot,
     // As Flannel leaves them, and as the tutorials show them.
     forms: [
       ['ip -4 route show dev flannel.1', ['10.244.1.0/24 via 10.244.1.0 onlink', '10.244.2.0/24 via 10.244.2.0 onlink']],
@@ -17,8 +20,31 @@ const cases: BackendCase[] = [
       ['ip -o -4 addr show dev flannel.1', ['4: flannel.1 inet 10.244.0.0/32 scope global flannel.1\\ valid_lft forever preferred_lft forever']],
     ],
   },
+  {
+    settings: { Type: 'vxlan', DirectRouting: true }, overhead: { inet: 50, inet6: 70 }, routes: 'one a pod range', foreign: /it does not take VXLAN; it uses none/, skipForms: needsRoot,
+    forms: [['ip -4 route show', [...direct, connected]], ['bridge fdb show dev flannel.1', []]],
+  },
+  {
+    settings: { Type: 'host-gw' }, overhead: { inet: 0, inet6: 0 }, routes: 'one a pod range', foreign: undefined, skipForms: needsRoot,
+    forms: [['ip -4 route show', [...direct, connected]]],
+  },
+  {
+    settings: { Type: 'ipip' }, overhead: { inet: 20, inet6: 'IPv4 in IPv4 only' }, routes: 'one a pod range', foreign: /it does not take IPIP; it uses none/,
+    skipForms: needsRoot || (kernelHas('link', 'ipip') ? false : 'this kernel lacks the module ipip'),
+    forms: [['ip -4 route show dev flannel.ipip', ['10.244.1.0/24 via 172.18.0.3 proto 112 onlink', '10.244.2.0/24 via 172.18.0.4 proto 112 onlink']]],
+  },
+  {
+    settings: { Type: 'bgp' }, overhead: { inet: 0, inet6: 0 }, routes: { madeBy: 'BIRD' }, foreign: /it does not speak BGP; it uses none/, skipForms: needsRoot,
+    forms: [['ip -4 route show', ['blackhole 10.244.0.0/24 proto 112 metric 4096', connected]]],
+  },
+  {
+    settings: { Type: 'none' }, overhead: { inet: 0, inet6: 0 }, routes: { madeBy: 'somebody else' }, foreign: undefined, skipForms: needsRoot,
+    forms: [['ip -4 route show', [connected]]],
+  },
 ];
 for (const c of cases) backendContract(c);
+
+test('no backend is left out', () => assert.deepEqual([...new Set(cases.map((c) => c.settings.Type))].sort(), [...BACKEND_TYPES].sort()));
 
 test('VTEP MACs: derived, ours, of unicast, different for every range of a /8', () => {
   assert.equal(vtepMac('10.244.3.0/24'), '0e:70:77:f4:03:00');
@@ -34,7 +60,7 @@ const record = (n: number, phase: AttachmentRecord['phase']): AttachmentRecord =
 
 test('a node with two peers and a pod: all that is wanted in its namespace', () => {
   const config = parseNetworkConfig('{"Network":"10.244.0.0/16","Backend":{"Type":"vxlan","VNI":1,"Port":8472}}');
-  const peers = [2, 3].map((n) => peer(vxlan, config, n));
+  const peers = [2, 3].map((n) => peer(config, n));
   const m2 = 'pods of node m2 are behind 172.18.0.3';
   const m3 = 'pods of node m3 are behind 172.18.0.4';
   const where = { family: 'inet', table: 'podway' };
@@ -42,7 +68,7 @@ test('a node with two peers and a pod: all that is wanted in its namespace', () 
   const route = { family: 'inet', dev: 'flannel.1', type: 'unicast', table: 254, protocol: 3, metric: 0, onlink: true };
   const neighbour = { dev: 'flannel.1', family: 'inet', state: 'permanent' };
   const fdb = { dev: 'flannel.1', state: 'permanent', self: true };
-  assert.deepEqual(desiredNode({ config, backend: vxlan, local: local(), peers, attachments: [record(2, 'ready'), record(3, 'adding'), record(4, 'deleting')] }), {
+  assert.deepEqual(desiredNode({ config, local: local(), plan: planBackends(config, undefined, local(), peers), attachments: [record(2, 'ready'), record(3, 'adding'), record(4, 'deleting')] }), {
     schema: 1, netns: { id: '', name: 'm1' }, rules: [], qdiscs: [], unread: [],
     links: [
       { name: 'cni0', kind: 'bridge', up: true, mtu: 1450, alias: 'podway: bridge of the pods on this node', address: '0a:58:0a:f4:00:01', bridge: { stp: false } },

@@ -251,3 +251,7 @@ export const withNode = (use: (node: TestNode, net: TestNetwork) => Promise<void
     await node.start(more);
     await use(await node.ready(), net);
   });
+
+/** What a node with the VXLAN backend publishes, as its annotation has it. */
+export const vxlanEnds = (publicIP: string, vtepMAC: string): string =>
+  JSON.stringify({ publicIP, uses: 'vxlan', accepts: { vxlan: { vtepMAC, vni: 1, port: 8472 } } });

@@ -1,6 +1,6 @@
 /** Runs a program with this terminal as its own and answers with its exit code. */
 import { spawn } from 'node:child_process';
-import type { CommandLine } from '@podway/lab';
+import type { CommandLine } from '@podway/lab/client';
 
 const SIGNAL_BASE = 128;
 

@@ -10,3 +10,12 @@ export async function kindOf(word: string): Promise<ObjectKind<KubeObject>> {
   if (found) return found;
   throw usageError(`"${word}" is not a kind that podway knows`, `Known: ${kinds.map((k) => k.plural).join(', ')}. kubectl reaches everything the lab serves.`);
 }
+
+/** `key=value` words as labels. @throws a usage error */
+export function keyValues(words: readonly string[]): Record<string, string> {
+  return Object.fromEntries(words.map((word) => {
+    const m = /^([^=]+)=(.*)$/.exec(word);
+    if (!m) throw usageError(`"${word}" is not a label`, 'Write it as key=value.');
+    return [m[1]!, m[2]!];
+  }));
+}

@@ -1,6 +1,6 @@
 /** How a verb reaches a running lab: its state, its folder, and a client for its API. */
 import type { RemoteClient } from '@podway/kube';
-import type { LabLayout, LabState, PodRecord } from '@podway/lab';
+import type { LabLayout, LabState, PodRecord } from '@podway/lab/client';
 import { PodwayError } from '@podway/errors';
 import { text } from './command.js';
 
@@ -16,7 +16,7 @@ export interface OpenLab {
 
 /** @throws LAB_NOT_RUNNING, LAB_BROKEN */
 export async function openLab(name: string): Promise<OpenLab> {
-  const [{ mustRun, LabLayout, binary }, { RemoteClient }] = await Promise.all([import('@podway/lab'), import('@podway/kube')]);
+  const [{ mustRun, LabLayout, binary }, { RemoteClient }] = await Promise.all([import('@podway/lab/client'), import('@podway/kube')]);
   const state = mustRun(name);
   const layout = new LabLayout(name);
   return { state, layout, client: await RemoteClient.load({ kubeconfig: layout.kubeconfig }), init: binary('podway-init') };
@@ -24,7 +24,7 @@ export async function openLab(name: string): Promise<OpenLab> {
 
 /** @throws POD_NOT_FOUND, POD_NOT_RUNNING: with what there is. */
 export async function podRecord(name: string, namespace: string, pod: string): Promise<PodRecord> {
-  const { readRecords, LabLayout, mustRun } = await import('@podway/lab');
+  const { readRecords, LabLayout, mustRun } = await import('@podway/lab/client');
   mustRun(name);
   const records = await readRecords(new LabLayout(name).pods);
   const found = records.find((r) => r.namespace === namespace && r.name === pod);
@@ -34,3 +34,7 @@ export async function podRecord(name: string, namespace: string, pod: string): P
     object: `pod ${namespace}/${pod}`, hint: there.length ? `Running: ${there.join(', ')}` : 'See: podway get pods -A',
   });
 }
+
+export const noNode = (lab: string, node: string, state: LabState): PodwayError => new PodwayError('NODE_NOT_FOUND', `lab ${lab} has no node ${node}`, {
+  object: `node ${node}`, hint: `Nodes: ${state.nodes.map((n) => n.name).join(', ')}`,
+});

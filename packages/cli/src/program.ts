@@ -153,15 +153,22 @@ export function buildProgram(catalogue: Catalogue, outside: Outside, run: Runner
     addCommand(settle(parent.command(words.at(-1)!, { hidden: command.hidden ?? false })), command, run);
   }
   // Without a command (or with the first word of one only): its help, as an answer.
-  for (const c of [program, ...groups.values()]) c.action(() => (c.args.length ? unknownCommand(c) : c.outputHelp()));
+  for (const c of [program, ...groups.values()]) {
+    c.allowExcessArguments().allowUnknownOption().action(() => (c.args.length ? unknownCommand(c) : c.outputHelp()));
+  }
   return program;
 }
 
 function unknownCommand(parent: Command): never {
   const word = parent.args[0]!;
-  const names = parent.commands.filter((c) => c.summary() !== '' || c.description() !== '').map((c) => c.name());
+  const isOption = word.startsWith('-');
+  const names = isOption ? ['--help', ...(parent.parent ? [] : ['--version'])] : parent.commands.flatMap((c) => (c.name().startsWith('_') ? [] : [c.name(), ...c.aliases()]));
   const near = nearest(word, names);
-  throw usageError(`unknown command "${[...pathOf(parent), word].join(' ')}"`, near ? `Did you mean ${near}?` : `See: ${['podway', ...pathOf(parent), '--help'].join(' ')}`);
+  const path = ['podway', ...pathOf(parent)];
+  throw usageError(
+    isOption ? `unknown option "${word}"` : `unknown command "${[...pathOf(parent), word].join(' ')}"`,
+    near ? `Did you mean ${[...path, near].join(' ')}?` : `See: ${[...path, '--help'].join(' ')}`,
+  );
 }
 
 const pathOf = (c: Command): string[] => (c.parent ? [...pathOf(c.parent), c.name()] : []);
@@ -218,6 +225,9 @@ function addCommand(c: Command, command: CommandModule, run: Runner): void {
     const options = c.opts<Record<string, unknown>>();
     const values: Record<string, unknown> = { output: options['output'], quiet: options['quiet'] };
     for (const [key, o] of Object.entries(command.options)) values[key] = options[key] ?? o.default;
+    // `exec POD -- CMD`: the dashes end podway's own words and are no word of the other program.
+    const last = given.at(-1);
+    if (command.passThrough && Array.isArray(last) && last[0] === '--') given[given.length - 1] = last.slice(1) as string[];
     await run(command, Object.fromEntries(names.map((name, i) => [name, given[i]])), values);
   });
 }

@@ -59,7 +59,7 @@ for (const version of ['0.3.1', '0.4.0', '1.0.0', '1.1.0']) {
       calls.length = 0;
       // args, netns and capabilities of ADD are remembered
       await r.del(list, { containerId: 'c1', ifname: 'eth0' });
-      const prev = version === '0.3.1' ? undefined : JSON.parse(result(version, 2));
+      const prev = version === '0.3.1' ? undefined : (JSON.parse(result(version, 2)) as unknown);
       assert.deepEqual(calls.map((c) => [c.command, c.plugin, c.conf['prevResult'], c.env['CNI_NETNS']]), [
         ['DEL', 'two', prev, '/var/run/netns/x'],
         ['DEL', 'one', prev, '/var/run/netns/x'],
@@ -116,7 +116,7 @@ test('CHECK: cached result to all; needs 0.4.0 and an ADD; disableCheck', () =>
     await r.check(conf('1.0.0', { disableCheck: true }), pod);
     assert.equal(calls.length, 0);
     await r.check(conf('1.0.0'), pod);
-    assert.deepEqual(calls.map((c) => [c.command, c.plugin, c.conf['prevResult']]), ['one', 'two'].map((p) => ['CHECK', p, JSON.parse(result('1.0.0', 2))]));
+    assert.deepEqual(calls.map((c) => [c.command, c.plugin, c.conf['prevResult']]), ['one', 'two'].map((p) => ['CHECK', p, JSON.parse(result('1.0.0', 2)) as unknown]));
   }));
 
 test('GC: DEL for what is cached and not valid, then GC to all, all errors together', () =>

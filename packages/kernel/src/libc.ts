@@ -37,6 +37,7 @@ export const c = {
     fd: number, buf: Uint8Array, len: number, flags: number, addr: Uint8Array, addrlen: number) => number,
   recv: libc.func('intptr_t recv(int fd, void *buf, size_t len, int flags)') as (
     fd: number, buf: Uint8Array, len: number, flags: number) => number,
+  flock: libc.func('int flock(int fd, int operation)') as (fd: number, operation: number) => number,
   poll: libc.func('int poll(void *fds, unsigned long nfds, int timeout)'),
 } as const;
 
@@ -46,16 +47,19 @@ export function lastErrno(): number {
 }
 
 const systemErrors = getSystemErrorMap();
+// Linux has one number for both; the kernel's word is the one people search for.
+const KERNEL_WORD: Readonly<Record<string, string>> = { ENOTSUP: 'EOPNOTSUPP' };
 const byName = new Map([...systemErrors].map(([number, [name]]) => [name, -number]));
 
 /** `17` → `EEXIST`; numbers libuv has no name for come back as `errno 123`. */
 export function errnoName(errno: number): string {
-  return systemErrors.get(-Math.abs(errno))?.[0] ?? `errno ${Math.abs(errno)}`;
+  const name = systemErrors.get(-Math.abs(errno))?.[0] ?? `errno ${Math.abs(errno)}`;
+  return KERNEL_WORD[name] ?? name;
 }
 
 /** `EEXIST` → 17; undefined when there is no such errno. */
 export function errnoNumber(name: string): number | undefined {
-  return byName.get(name);
+  return byName.get(name) ?? (name === 'EOPNOTSUPP' ? byName.get('ENOTSUP') : undefined);
 }
 
 /** `17` → `file already exists`. */
@@ -110,4 +114,13 @@ export async function waitReadable(fds: readonly number[], timeoutMs: number): P
   const ready = await pollAsync(buffer, fds.length, timeoutMs);
   if (ready <= 0) return [];
   return fds.filter((_, i) => buffer.readInt16LE(i * 8 + 6) !== 0);
+}
+
+/** Waits, on a worker thread, until the file descriptor takes data or has failed. @returns false when the time ran out. */
+export async function waitWritable(fd: number, timeoutMs: number): Promise<boolean> {
+  const POLLOUT = 4;
+  const buffer = Buffer.alloc(8);
+  buffer.writeInt32LE(fd, 0);
+  buffer.writeInt16LE(POLLOUT, 4);
+  return (await pollAsync(buffer, 1, timeoutMs)) > 0;
 }

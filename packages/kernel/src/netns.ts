@@ -9,7 +9,7 @@
  *
  * Source: namespaces(7), setns(2), ip-netns(8). Equivalent: `ip netns add|exec|list`.
  */
-import { closeSync, existsSync, fstatSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, fstatSync, lstatSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { isPromise } from 'node:util/types';
 import { PodwayError } from '@podway/errors';
@@ -126,7 +126,8 @@ export class Netns {
   /** Removes the name; the namespace ends when nothing uses it any more. True if there was one. */
   static remove(name: string): boolean {
     const path = join(NETNS_DIR, checkName(name));
-    if (!existsSync(path)) return false;
+    // A link that points to nothing is there as well.
+    if (!lstatSync(path, { throwIfNoEntry: false })) return false;
     // Not mounted (half-made by a crash): the file alone is removed.
     c.umount2(path, MNT_DETACH);
     rmSync(path, { force: true });

@@ -12,6 +12,7 @@ export type Pod = core.Pod;
 export type Node = core.Node;
 export type Namespace = core.Namespace;
 export type Event = core.Event;
+export type ConfigMap = core.ConfigMap;
 
 /**
  * What must be known of a kind to form its REST address:
@@ -41,4 +42,7 @@ export const Namespaces: ObjectKind<Namespace> = {
 };
 export const Events: ObjectKind<Event> = {
   group: '', version: 'v1', kind: 'Event', plural: 'events', singular: 'event', shortNames: ['ev'], namespaced: true,
+};
+export const ConfigMaps: ObjectKind<ConfigMap> = {
+  group: '', version: 'v1', kind: 'ConfigMap', plural: 'configmaps', singular: 'configmap', shortNames: ['cm'], namespaced: true,
 };

@@ -16,12 +16,14 @@ import {
   type LabelRequirement,
 } from '../src/index.js';
 
+/** Objects as literals make them. */
+const PLAIN = { noNullPrototype: true };
 const key = fc.constantFrom('app', 'tier', 'example.com/role', 'a.b_c-d', 'in', 'notin');
 const value = fc.constantFrom('', 'a', 'web', 'v1.2', 'x_y-z');
 const requirement: fc.Arbitrary<LabelRequirement> = fc.oneof(
-  fc.record({ key, operator: fc.constantFrom('in' as const, 'notin' as const), values: fc.uniqueArray(value, { minLength: 1, maxLength: 4 }) }),
-  fc.record({ key, operator: fc.constantFrom('exists' as const, 'absent' as const), values: fc.constant<string[]>([]) }),
-  fc.record({ key, operator: fc.constantFrom('gt' as const, 'lt' as const), values: fc.integer({ min: -99, max: 99 }).map((n) => [String(n)]) }),
+  fc.record({ key, operator: fc.constantFrom('in' as const, 'notin' as const), values: fc.uniqueArray(value, { minLength: 1, maxLength: 4 }) }, PLAIN),
+  fc.record({ key, operator: fc.constantFrom('exists' as const, 'absent' as const), values: fc.constant<string[]>([]) }, PLAIN),
+  fc.record({ key, operator: fc.constantFrom('gt' as const, 'lt' as const), values: fc.integer({ min: -99, max: 99 }).map((n) => [String(n)]) }, PLAIN),
 );
 const labels = fc.dictionary(key, fc.oneof(value, fc.integer({ min: -99, max: 99 }).map(String)));
 
@@ -112,7 +114,7 @@ describe('field selectors', () => {
 
   it('reads back what it writes, whatever the value', () => {
     fc.assert(
-      fc.property(fc.array(fc.record({ field: fc.constantFrom('metadata.name', 'spec.nodeName'), equal: fc.boolean(), value: fc.string() })), (list) => {
+      fc.property(fc.array(fc.record({ field: fc.constantFrom('metadata.name', 'spec.nodeName'), equal: fc.boolean(), value: fc.string() }, PLAIN)), (list) => {
         assert.deepEqual(parseFieldSelector(formatFieldSelector(list)), list);
       }),
     );

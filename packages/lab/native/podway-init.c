@@ -1,13 +1,13 @@
 /*
  * podway-init: everything Podway's lab needs setns, unshare, mount and pivot_root for.
  *
- *   podway-init hold  --hostname NAME [--title TEXT] [--netns-file FILE] [--overlay TARGET DIR]...
- *                     [--tmpfs DIR]... [--bind SRC DST ro|rw]... [--sysctl K=V]...
+ *   podway-init hold  --hostname NAME [--title TEXT] [--netns-file FILE] [--tmpfs DIR]...
+ *                     [--overlay TARGET DIR]... [--bind SRC DST ro|rw]... [--sysctl K=V]...
  *       Becomes a lab node: own mnt, uts, ipc and pid namespaces, and net (the one that FILE is
  *       bound to, or a new one, in which nothing is brought up). The holder is PID 1 of the node's
  *       pid namespace and reaps; killing it kills all that runs in the node.
- *       Mounts: private propagation, new /proc and /sys, the overlays (what the node writes below
- *       TARGET goes to DIR, never to the machine), the tmpfs, then the binds. Namespace files
+ *       Mounts: private propagation, the overlays (the machine's TARGET below, what the node writes in
+ *       DIR/upper), new /proc and /sys, the tmpfs, then the binds. Namespace files
  *       and mounts hidden by a tmpfs are let go of, so that a node never keeps another lab alive.
  *   podway-init pause --node PID --hostname NAME [--title TEXT] [--netns PATH] [--shm DIR] [--host-net]
  *                     [--sysctl K=V]...
@@ -192,18 +192,13 @@ void write_sysctls(const struct options *o) {
   }
 }
 
-/* The machine's TARGET below, the node's own changes above, in DIR. */
-static void lay_over(const char *target, const char *dir) {
-  char upper[4096], work[4096], data[3 * 4096];
-  snprintf(upper, sizeof upper, "%s/upper", dir);
-  snprintf(work, sizeof work, "%s/work", dir);
-  make_dir(upper, 0755);
-  make_dir(work, 0700);
-  if (snprintf(data, sizeof data, "lowerdir=%s,upperdir=%s,workdir=%s", target, upper, work) >= (int)sizeof data || strlen(dir) > 4000) {
-    errno = ENAMETOOLONG;
-    fail(125, "mount overlay on", target);
-  }
-  mount_or_fail("overlay", target, "overlay", MS_NOSUID | MS_NODEV, data);
+/* Where `ip netns` keeps its names must be a shared mount of its own, as `ip netns add` would make it: were
+ * that done later, on top of pods' namespaces that are bound there already, nobody could unmount them any more. */
+static void share_netns_names(void) {
+  const char *dir = "/run/netns";
+  make_dir(dir, 0755);
+  mount_or_fail(dir, dir, NULL, MS_BIND | MS_REC, NULL);
+  mount_or_fail(NULL, dir, NULL, MS_SHARED | MS_REC, NULL);
 }
 
 /* Lets go of every mount that keeps another namespace alive, and of those under a coming tmpfs. */
@@ -228,6 +223,25 @@ static void drop_foreign_mounts(const struct options *o) {
   while (n-- > 0) {
     umount2(paths[n], MNT_DETACH); /* a parent may have taken it along: then there is nothing to do */
     free(paths[n]);
+  }
+}
+
+/* The node's own TARGET on top of the machine's. A DIR whose file system cannot be an upper layer
+ * (itself an overlay, as in a container) gets a tmpfs, seen by the node only. */
+static void mount_overlays(const struct options *o) {
+  for (int i = 0; i < o->noverlays; i++) {
+    const struct overlay *v = &o->overlays[i];
+    char upper[2048], work[2048], data[6400];
+    if (strlen(v->dir) > 2000 || strlen(v->target) > 2000) fail_text(125, "mount overlay on", v->target, strerror(ENAMETOOLONG));
+    snprintf(upper, sizeof upper, "%s/upper", v->dir);
+    snprintf(work, sizeof work, "%s/work", v->dir);
+    snprintf(data, sizeof data, "lowerdir=%s,upperdir=%s,workdir=%s", v->target, upper, work);
+    make_dir(upper, 0755), make_dir(work, 0700);
+    if (!mount("overlay", v->target, "overlay", MS_NOSUID | MS_NODEV, data)) continue;
+    if (errno != EINVAL) fail(125, "mount overlay on", v->target);
+    mount_or_fail("tmpfs", v->dir, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755");
+    make_dir(upper, 0755), make_dir(work, 0700);
+    mount_or_fail("overlay", v->target, "overlay", MS_NOSUID | MS_NODEV, data);
   }
 }
 
@@ -340,14 +354,15 @@ static int hold(struct options *o) {
   if (net >= 0) close(net);
   mount_or_fail(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
   clone_sources(o->binds, o->nbinds);
+  mount_overlays(o);
   drop_foreign_mounts(o);
   mount_or_fail("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
   mount_or_fail("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
-  for (int i = 0; i < o->noverlays; i++) lay_over(o->overlays[i].target, o->overlays[i].dir);
   for (int i = 0; i < o->ntmpfs; i++) {
     make_dir(o->tmpfs[i], 0755);
     mount_or_fail("tmpfs", o->tmpfs[i], "tmpfs", MS_NOSUID | MS_NODEV, strcmp(o->tmpfs[i], "/tmp") ? "mode=755" : "mode=1777");
   }
+  share_netns_names();
   place(o->binds, o->nbinds);
   set_hostname(o->hostname);
   write_sysctls(o);
@@ -517,10 +532,7 @@ static void parse(struct options *o, char **argv) {
     else if (IS("--caps", 1)) o->caps = strtoull(v[0], NULL, 16), o->set_caps = true;
     else if (IS("--bind", 3)) add_bind(o->binds, &o->nbinds, v, a);
     else if (IS("--node-bind", 3)) add_bind(o->node_binds, &o->nnode_binds, v, a);
-    else if (!strcmp(a, "--overlay") && o->noverlays < MAX_LIST && (v = next(&argv, a, 2))) {
-      o->overlays[o->noverlays].target = v[0];
-      o->overlays[o->noverlays++].dir = v[1];
-    }
+    else if (o->noverlays < MAX_LIST && IS("--overlay", 2)) o->overlays[o->noverlays++] = (struct overlay){v[0], v[1]};
     else if (!strcmp(a, "--tmpfs") && o->ntmpfs < MAX_LIST && (v = next(&argv, a, 1))) o->tmpfs[o->ntmpfs++] = v[0];
     else if (!strcmp(a, "--sysctl") && o->nsysctls < MAX_LIST && (v = next(&argv, a, 1))) o->sysctls[o->nsysctls++] = v[0];
     else if (ns_of_letter(a)) o->ns |= ns_of_letter(a);
@@ -541,6 +553,7 @@ int main(int argc, char **argv) {
   if (argc > 1) parse(&o, argv + 2);
   self_fd = open("/proc/self/exe", O_PATH | O_CLOEXEC);
   bool command = o.command && *o.command;
+  if (strcmp(mode, "exec")) umask(022); /* what is made here must not depend on who calls */
   if (!strcmp(mode, "hold")) {
     need(o.hostname, mode, "--hostname");
     return hold(&o);

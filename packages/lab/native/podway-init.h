@@ -18,14 +18,19 @@ struct bind {
   int fd;
 };
 
+/* `--overlay TARGET DIR`: changes below TARGET go to DIR/upper. */
+struct overlay {
+  const char *target, *dir;
+};
+
 struct options {
   const char *hostname, *title, *netfile, *netns, *shm, *root, *cwd, *log, *exitfile, *groups;
   pid_t node, target, sandbox;
   struct bind binds[MAX_LIST], node_binds[MAX_LIST];
-  int nbinds, nnode_binds;
+  struct overlay overlays[MAX_LIST];
+  int nbinds, nnode_binds, noverlays;
   const char *tmpfs[MAX_LIST], *sysctls[MAX_LIST];
-  struct { const char *target, *dir; } overlays[MAX_LIST];
-  int ntmpfs, nsysctls, noverlays;
+  int ntmpfs, nsysctls;
   long log_max, log_files;
   long uid, gid; /* -1: as they are */
   uint64_t caps;

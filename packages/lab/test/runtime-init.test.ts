@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { namespaceInode, readLog, startContainer, startHold, startPause, unmountInNode, type Resident, type RunOptions } from '../src/runtime/index.js';
 import { defaultCapabilities } from '../src/runtime/index.js';
-import { initBinary, membersOf, needsRoot, runs, until } from './runtime-support.js';
+import { initBinary, machineMounts, membersOf, needsRoot, runs, until } from './runtime-support.js';
 
 const kinds = ['net', 'mnt', 'pid', 'user', 'uts', 'ipc', 'cgroup', 'time'] as const;
 const inside = (pid: number, ...command: string[]) => {
@@ -172,6 +172,25 @@ describe('podway-init', { skip: needsRoot }, () => {
     assert.match(readFileSync(whole, 'utf8'), /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z stdout F out\n\S+ stdout P x{16384}\n/);
   });
 
+  test('a followed log misses nothing over rotations and ends with the container', async () => {
+    const path = join(dir, 'follow.log');
+    const c = await container(['sh', '-c', 'i=0; while [ $i -lt 3000 ]; do echo "$i $((i=i+1)) a line of some length"; done'], { log: { path, maxBytes: 20_000, files: 100 } });
+    let over = false;
+    void c.exited.then(() => (over = true));
+    let seen = '';
+    for await (const t of readLog(path, { follow: true, ended: () => over })) seen += t;
+    assert.equal(seen, Array.from({ length: 3000 }, (_, i) => `${i} ${i + 1} a line of some length\n`).join(''));
+    assert.ok(readdirSync(dir).filter((f) => f.startsWith('follow.log')).length > 5);
+    let tail = '';
+    for await (const t of readLog(path, { tailLines: 2, limitBytes: 40 })) tail += t;
+    assert.equal(tail, '2998 2999 a line of some length\n2999 300');
+    const stop = new AbortController();
+    const waiting = (async () => {
+      for await (const t of readLog(path, { follow: true, tailLines: 1, signal: stop.signal })) if (t.startsWith('2999 ')) stop.abort();
+    })();
+    await waiting;
+  });
+
   test('an image of one static binary can be entered from the node, with the node’s tools', async () => {
     const c = await container([], { root: (mkdirSync(join(dir, 'distroless')), copyFileSync('/bin/busybox', join(dir, 'distroless/sleep')), join(dir, 'distroless')), command: ['/sleep', '1000'] });
     assert.equal(inside(c.pid, 'sh').status, 127);
@@ -231,7 +250,7 @@ describe('podway-init', { skip: needsRoot }, () => {
   });
 
   test('killing the holder leaves no process and no mount', async () => {
-    const mountsBefore = readFileSync('/proc/self/mountinfo', 'utf8');
+    const mountsBefore = machineMounts();
     const n = await startHold(init, { hostname: 'n3', tmpfs: ['/run'] });
     const s = await startPause(init, { nodePid: n.pid, hostname: 'p', netns: '/run/netns/cni-1', shm: '/run/s/1/shm' });
     const c = await startContainer(init, {
@@ -240,13 +259,14 @@ describe('podway-init', { skip: needsRoot }, () => {
     });
     assert.equal(namespaceInode(c.pid, 'pid'), namespaceInode(s.pid, 'pid'), 'shareProcessNamespace');
     const inodes = (['net', 'mnt', 'pid', 'ipc'] as const).flatMap((k) => [n, s, c].map((p) => [k, namespaceInode(p.pid, k) ?? 0] as const));
-    assert.equal(readFileSync('/proc/self/mountinfo', 'utf8'), mountsBefore, 'nothing of a node is mounted on the machine');
+    assert.deepEqual(machineMounts(), mountsBefore, 'nothing of a node is mounted on the machine');
     process.kill(n.pid, 'SIGKILL');
     await Promise.all([n.gone, s.gone]);
     assert.equal((await c.exited).exitCode, 137);
     await until('all processes to be gone', () => ![n.pid, s.pid, c.pid, c.monitorPid].some(runs));
     for (const [k, inode] of inodes) assert.deepEqual(membersOf(k, inode), [], `${k} namespace ${inode}`);
-    assert.equal(readFileSync('/proc/self/mountinfo', 'utf8'), mountsBefore);
+    assert.deepEqual(machineMounts(), mountsBefore);
+    assert.ok(!readFileSync('/proc/self/mountinfo', 'utf8').includes('cni-1'));
   });
 
   test('errors: one line, what, which object, why; status 125', () => {

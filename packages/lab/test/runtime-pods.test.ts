@@ -76,9 +76,11 @@ describe('node runtime', { skip: needsRoot }, () => {
     const json = JSON.parse(await ask('http://127.0.0.1:8081/json')) as Record<string, unknown>;
     assert.deepEqual({ ...json, client: undefined }, { pod: 'web-a', namespace: 'default', podIP: ip, node: 'm1', hostIP: '172.18.0.2', path: '/json/', client: undefined });
     assert.equal((JSON.parse(await ask('-H', 'Accept: application/json', 'http://127.0.0.1:8081/')) as { pod: string }).pod, 'web-a');
-    let log = '';
-    for await (const t of node.runtime.log('default', 'web-a', { timestamps: true, tail: 1 })) log += t;
-    assert.match(log, /^\d{4}-\d\d-\d\dT\S+Z 127\.0\.0\.1:\d+ GET \/\n$/);
+    await until('the request in the log', async () => {
+      let log = '';
+      for await (const t of node.runtime.log('default', 'web-a', { timestamps: true, tailLines: 1 })) log += t;
+      return /^\d{4}-\d\d-\d\dT\S+Z 127\.0\.0\.1:\d+ GET \/\n$/.test(log);
+    });
   });
 
   test('two containers of a pod share net and ipc and reach each other on localhost; two pods do not', async () => {

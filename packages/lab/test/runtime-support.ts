@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { PodwayError } from '@podway/errors';
 import type { DeleteOptions, KubeObject, ObjectClient, ObjectKind, PatchOptions, Pod, Selection, WatchHandlers } from '@podway/kube';
 import { ImageStore } from '../src/images/index.js';
-import { NodeRuntime, startHold, type NetworkStatus, type NodeDescriptor, type PodNetwork, type Resident, type RuntimeOptions, type SandboxAttachment } from '../src/runtime/index.js';
+import { namespaceInode, NodeRuntime, startHold, type HoldOptions, type NetworkStatus, type NodeDescriptor, type PodNetwork, type Resident, type RuntimeOptions, type SandboxAttachment } from '../src/runtime/index.js';
 
 const packageDir = join(dirname(fileURLToPath(import.meta.url)), '../..');
 
@@ -25,6 +25,11 @@ export function initBinary(): string {
 }
 
 export const needsRoot = process.getuid?.() === 0 ? false : 'needs root: makes namespaces and mounts';
+
+/** The machine's mounts, without those of labs that come and go meanwhile. */
+export function machineMounts(): string[] {
+  return readFileSync('/proc/self/mountinfo', 'utf8').split('\n').filter((l) => !/ \/run\/(netns|podway)\b/.test(l));
+}
 
 /** Looks until the answer is not undefined or false. The interval is a poll, not a guess of duration. */
 export async function until<T>(what: string, ask: () => T | undefined | false | Promise<T | undefined | false>, ms = 10_000): Promise<T> {
@@ -46,19 +51,9 @@ export function runs(pid: number): boolean {
   }
 }
 
-/** Every process that has a given net, mnt or pid namespace, by pid. */
+/** Every running process (a zombie still names its pid namespace) that has a given net, mnt or pid namespace, by pid. */
 export function membersOf(kind: string, inode: number): number[] {
-  return readdirSync('/proc').filter((d) => /^\d+$/.test(d)).map(Number).filter((pid) => {
-    try {
-      return execInode(pid, kind) === inode;
-    } catch {
-      return false;
-    }
-  });
-}
-
-export function execInode(pid: number, kind: string): number {
-  return Number(/\[(\d+)\]/.exec(execFileSync('readlink', [`/proc/${pid}/ns/${kind}`], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }))?.[1]);
+  return readdirSync('/proc').filter((d) => /^\d+$/.test(d)).map(Number).filter((pid) => namespaceInode(pid, kind) === inode && runs(pid));
 }
 
 type Stored = KubeObject & { status?: unknown; spec?: { nodeName?: string } };
@@ -184,14 +179,18 @@ export interface TestNode {
 }
 
 /** A node of its own with a runtime; close() kills the holder and removes the files. */
-export async function testNode(extra: Partial<RuntimeOptions> & { images?: ImageStore } = {}): Promise<TestNode> {
+export async function testNode(
+  extra: Partial<RuntimeOptions> = {},
+  machine: Pick<HoldOptions, 'binds' | 'overlays'> & { network?: (holderPid: number) => PodNetwork } = {},
+): Promise<TestNode> {
   const init = initBinary();
   const dir = mkdtempSync(join(tmpdir(), 'podway-runtime-'));
   for (const d of ['pods', 'logs', 'images']) mkdirSync(join(dir, d), { mode: 0o700 });
   const name = 'm1';
   const holder = await startHold(init, {
     hostname: name, title: `test/${name}`, tmpfs: ['/run'],
-    binds: [{ source: join(dir, 'logs'), target: '/var/log/pods', readOnly: false }],
+    overlays: machine.overlays ?? [],
+    binds: [{ source: join(dir, 'logs'), target: '/var/log/pods', readOnly: false }, ...(machine.binds ?? [])],
   });
   const descriptor: NodeDescriptor = { lab: 'test', name, holderPid: holder.pid, addresses: ['172.18.0.2'], dirs: { pods: join(dir, 'pods'), logs: join(dir, 'logs') } };
   const client = new MemoryClient();
@@ -199,7 +198,7 @@ export async function testNode(extra: Partial<RuntimeOptions> & { images?: Image
   const warnings: string[] = [];
   const timings: { pod: string; step: string; ms: number }[] = [];
   const runtime = new NodeRuntime({
-    node: descriptor, client, network, init, images: new ImageStore({ dir: join(dir, 'images') }),
+    node: descriptor, client, network: machine.network?.(holder.pid) ?? network, init, images: new ImageStore({ dir: join(dir, 'images') }),
     warn: (m, e) => warnings.push(`${m}: ${String(e)}`), timing: (pod, step, ms) => timings.push({ pod, step, ms }), ...extra,
   });
   await runtime.start();

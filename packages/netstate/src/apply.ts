@@ -11,12 +11,13 @@
 import {
   addAddrRequest, addFdbRequest, addNeighRequest, addRouteRequest, addRuleRequest, createRequests, deleteAddrRequest, deleteFdbRequest,
   deleteNeighRequest, deleteRequest, deleteRouteRequest, deleteRuleRequest, Nftables, RtNetlink, setBridgeRequest, setPortRequest, setRequest,
-  writeSysctl, type LinkSpec, type Netns, type Request,
+  writeSysctl, type AddrSpec, type BridgeAttributes, type FdbSpec, type LinkSpec, type NeighSpec, type Netns, type Request, type RouteSpec, type RuleSpec,
 } from '@podway/kernel';
 import { PodwayError, isPodwayError } from '@podway/errors';
 import { describe, type Change } from './diff.js';
-import type { NftTable } from './keys.js';
-import type { FdbEntry, Link, Neighbour, Route, Rule, Address } from './types.js';
+import { floods, type NftTable } from './keys.js';
+import { withoutHandles } from './nft-compare.js';
+import type { Address, BridgeState, FdbEntry, Link, Neighbour, Route, Rule } from './types.js';
 
 export interface Failure {
   readonly change: Change;
@@ -39,7 +40,7 @@ export interface ApplyOptions {
 
 export function apply(ns: Netns, changes: readonly Change[], options: ApplyOptions = {}): Applied {
   const nl = options.netlink ?? RtNetlink.open(ns);
-  const run = new Run(ns, nl);
+  const run = new Run(ns, nl, changes);
   try {
     for (const c of changes) if (c.op === 'conflict') run.fail(c, notOurs(c, ns));
     for (const kind of REMOVE) run.phase(changes.filter((c) => c.kind === kind && c.op === 'delete'));
@@ -60,11 +61,15 @@ class Run {
   readonly done: Change[] = [];
   readonly failed: Failure[] = [];
   private indexes: Map<string, number> | undefined;
+  private readonly recreated: ReadonlySet<string>;
 
   constructor(
     private readonly ns: Netns,
     private readonly nl: RtNetlink,
-  ) {}
+    changes: readonly Change[],
+  ) {
+    this.recreated = new Set(changes.filter((c) => c.kind === 'link' && c.op === 'recreate').map((c) => c.key));
+  }
 
   fail(change: Change, error: unknown): void {
     const e = isPodwayError(error) ? error : new PodwayError('APPLY_FAILED', describe(change), { cause: error });
@@ -72,11 +77,16 @@ class Run {
   }
 
   phase(changes: readonly Change[]): void {
-    if (changes.length === 0) return;
-    if (changes[0]!.kind === 'nft') this.nftPhase(changes);
-    else if (changes[0]!.kind === 'sysctl') this.each(changes, (c) => this.sysctl(c));
-    else if (changes[0]!.kind === 'link') this.linkPhase(changes);
-    else this.done.push(...this.send(changes, (c) => this.request(c)));
+    const [first] = changes;
+    if (!first) return;
+    if (first.kind === 'nft') this.nftPhase(changes);
+    else if (first.kind === 'sysctl') this.each(changes, (c) => this.sysctl(c));
+    else if (first.kind === 'link') this.linkPhase(changes);
+    else this.finish(this.send(changes, (c) => this.request(c)));
+  }
+
+  private finish(changes: readonly Change[]): void {
+    for (const c of changes) this.done.push(c);
   }
 
   private each(changes: readonly Change[], act: (c: Change) => void): void {
@@ -92,12 +102,17 @@ class Run {
 
   /**
    * All requests of these changes in one batch. Several may belong to one change; the first refusal of
-   * them is the change's.
+   * them is the change's. What is to be removed and is not there, or has no device any more, is removed.
    * @returns the changes of which nothing was refused.
    */
-  private send(changes: readonly Change[], requestsOf: (c: Change) => Request[]): Change[] {
+  private send(changes: readonly Change[], requestsOf: (c: Change) => readonly Request[], removes = (c: Change) => c.op === 'delete'): readonly Change[] {
     const requests: Request[] = [];
     const owner: Change[] = [];
+    const refused = new Map<Change, PodwayError>();
+    const refuse = (c: Change, e: unknown): void => {
+      const error = isPodwayError(e) ? e : new PodwayError('APPLY_FAILED', describe(c), { cause: e });
+      if (!refused.has(c) && !(removes(c) && GONE.has(error.errno ?? ''))) refused.set(c, error);
+    };
     for (const c of changes) {
       try {
         for (const r of requestsOf(c)) {
@@ -105,30 +120,43 @@ class Run {
           owner.push(c);
         }
       } catch (e) {
-        this.fail(c, e);
+        refuse(c, e);
       }
     }
-    const refused = new Map<Change, PodwayError>();
-    for (const r of this.nl.batch(requests)) {
-      const c = owner[r.index]!;
-      if (!refused.has(c) && !(c.op === 'delete' && GONE.has(r.error.errno ?? ''))) refused.set(c, r.error);
-    }
+    for (const r of this.nl.batch(requests)) refuse(owner[r.index]!, r.error);
+    if (refused.size === 0) return changes;
     for (const [c, error] of refused) this.fail(c, error);
-    return [...new Set(owner)].filter((c) => !refused.has(c));
+    return changes.filter((c) => !refused.has(c));
   }
 
   private linkPhase(changes: readonly Change[]): void {
     const gone = changes.filter((c) => c.op === 'recreate' || c.op === 'delete');
-    const stuck = this.nl.batch(gone.map((c) => deleteRequest(this.index(c.key), c.key))).filter((r) => !GONE.has(r.error.errno ?? ''));
-    for (const r of stuck) this.fail(gone[r.index]!, r.error);
-    const failed = new Set(stuck.map((r) => gone[r.index]!));
-    for (const c of gone) if (c.op === 'delete' && !failed.has(c)) this.done.push(c);
+    const removed = new Set(this.send(gone, (c) => {
+      const index = this.indexOf(c.key);
+      return index === undefined ? [] : [deleteRequest(index, c.key)];
+    }, () => true));
+    this.finish(gone.filter((c) => c.op === 'delete' && removed.has(c)));
     this.indexes = undefined;
-    const rest = changes.filter((c) => c.op !== 'delete' && !failed.has(c));
-    const created = this.send(rest.filter((c) => c.op !== 'change'), (c) => createRequests(linkSpec(c.desired as Link, (dev) => this.index(dev))));
+    const made = this.create(changes.filter((c) => c.op === 'create' || (c.op === 'recreate' && removed.has(c))));
     // Done only once they are set as well.
     this.indexes = undefined;
-    this.done.push(...this.send([...created, ...rest.filter((c) => c.op === 'change')], (c) => this.linkSettings(c)));
+    const changed = changes.filter((c) => c.op === 'change');
+    this.finish(this.send([...made, ...changed], (c) => this.linkSettings(c)));
+  }
+
+  /** In waves: a VXLAN device names its lower device by index, so that one must be there first. */
+  private create(changes: readonly Change[]): Change[] {
+    const made: Change[] = [];
+    for (let rest = changes; rest.length; ) {
+      const pending = new Set(rest.map((c) => c.key));
+      const ready = rest.filter((c) => !pending.has((c.desired as Link).vxlan?.dev ?? ''));
+      // A ring of lower devices cannot be: tried as it stands, it is refused with what is missing.
+      const wave = ready.length ? ready : rest;
+      this.indexes = undefined;
+      made.push(...this.send(wave, (c) => createRequests(linkSpec(c.desired as Link, (dev) => this.index(dev)))));
+      rest = rest.filter((c) => !wave.includes(c));
+    }
+    return made;
   }
 
   private linkSettings(c: Change): Request[] {
@@ -136,39 +164,30 @@ class Run {
     const is = c.op === 'change' ? (c.observed as Link) : undefined;
     const index = this.index(want.name);
     const changed = <T>(now: T | undefined, before: T | undefined): T | undefined => (is && now === before ? undefined : now);
-    const mtu = changed(want.mtu, is?.mtu);
-    const address = changed(want.address, is?.address);
-    const alias = changed(want.alias, is?.alias);
-    const master = is && want.master === is.master ? undefined : want.master;
-    const requests: Request[] = [];
-    const { port, bridge } = want;
-    requests.push(setRequest(index, {
-      up: want.up,
-      ...(mtu === undefined ? {} : { mtu }), ...(address === undefined ? {} : { address }), ...(alias === undefined ? {} : { alias }),
-      ...(master === undefined ? {} : { master: this.index(master) }),
-    }, want.name));
+    const { master, port, bridge } = want;
+    const joins = master !== undefined && (master !== is?.master || this.recreated.has(master));
+    const requests = [setRequest(index, compact({
+      up: want.up, mtu: changed(want.mtu, is?.mtu), address: changed(want.address, is?.address), alias: changed(want.alias, is?.alias),
+      master: joins ? this.index(master) : undefined,
+    }), want.name)];
     if (port) {
-      requests.push(setPortRequest(index, {
-        ...(port.hairpin === undefined ? {} : { hairpin: port.hairpin }), ...(port.isolated === undefined ? {} : { isolated: port.isolated }),
-        ...(port.learning === undefined ? {} : { learning: port.learning }), ...(port.flood === undefined ? {} : { unicastFlood: port.flood }),
-      }, want.name));
+      requests.push(setPortRequest(index, compact({
+        hairpin: port.hairpin, isolated: port.isolated, learning: port.learning, unicastFlood: port.flood, proxyArp: port.proxyArp, neighSuppress: port.neighSuppress,
+      }), want.name));
     }
+    // Only what differs: a kernel without VLAN filtering refuses even to be told that it is off.
     if (bridge && is) {
-      requests.push(setBridgeRequest(index, {
-        ...(bridge.stp === undefined ? {} : { stpState: bridge.stp ? 1 : 0 }),
-        ...(bridge.vlanFiltering === undefined ? {} : { vlanFiltering: bridge.vlanFiltering }),
-        ...(bridge.nfCallIptables === undefined ? {} : { nfCallIptables: bridge.nfCallIptables }),
-      }, want.name));
+      const attributes = bridgeAttributes(Object.fromEntries(Object.entries(bridge).filter(([k, v]) => (is.bridge?.[k as keyof BridgeState] ?? false) !== v)));
+      if (Object.keys(attributes).length) requests.push(setBridgeRequest(index, attributes, want.name));
     }
     return requests;
   }
 
   private request(c: Change): Request[] {
-    const at = (dev: string | undefined) => (dev === undefined ? undefined : this.index(dev));
     if (c.op === 'delete') {
       switch (c.kind) {
-        case 'address': return [deleteAddrRequest({ ...addr(c.observed!), index: this.index(c.observed!.dev) })];
-        case 'route': return [deleteRouteRequest(routeSpec(c.observed!, at(c.observed!.dev)))];
+        case 'address': return [deleteAddrRequest(addrSpec(c.observed!, this.index(c.observed!.dev)))];
+        case 'route': return [deleteRouteRequest(this.routeSpec(c.observed!))];
         case 'rule': return [deleteRuleRequest(ruleSpec(c.observed!))];
         case 'neighbour': return [deleteNeighRequest(neighSpec(c.observed!, this.index(c.observed!.dev)))];
         case 'fdb': return [deleteFdbRequest(fdbSpec(c.observed!, this.index(c.observed!.dev)))];
@@ -177,14 +196,27 @@ class Run {
     }
     const fresh = c.op === 'create';
     switch (c.kind) {
-      case 'address': return [addAddrRequest({ ...addr(c.desired!), index: this.index(c.desired!.dev) }, !fresh)];
-      case 'route': return [addRouteRequest(routeSpec(c.desired!, at(c.desired!.dev)), fresh ? 'add' : 'replace')];
+      case 'address': {
+        const add = addAddrRequest(addrSpec(c.desired!, this.index(c.desired!.dev)));
+        // The kernel alters neither broadcast nor scope nor peer of an address that exists.
+        return fresh ? [add] : [deleteAddrRequest(addrSpec(c.observed!, this.index(c.observed!.dev))), add];
+      }
+      case 'route': return [addRouteRequest(this.routeSpec(c.desired!), fresh ? 'add' : 'replace')];
       // A rule cannot be altered: the new one first, so that there is never none.
       case 'rule': return [addRuleRequest(ruleSpec(c.desired!)), ...(c.observed ? [deleteRuleRequest(ruleSpec(c.observed))] : [])];
       case 'neighbour': return [addNeighRequest(neighSpec(c.desired!, this.index(c.desired!.dev)), 'replace')];
-      case 'fdb': return [addFdbRequest(fdbSpec(c.desired!, this.index(c.desired!.dev)), fresh && c.desired!.lladdr === '00:00:00:00:00:00' ? 'append' : 'replace')];
+      case 'fdb': return [addFdbRequest(fdbSpec(c.desired!, this.index(c.desired!.dev)), fresh && floods(c.desired!.lladdr) ? 'append' : 'replace')];
       default: return [];
     }
+  }
+
+  private routeSpec(r: Route): RouteSpec {
+    const { dev, nexthops } = r;
+    return {
+      dst: r.dst, type: r.type, table: r.table, protocol: r.protocol, metric: r.metric, tos: r.tos, gateway: r.gateway, prefsrc: r.prefsrc, scope: r.scope,
+      onlink: r.onlink, mtu: r.mtu, index: dev === undefined ? undefined : this.index(dev),
+      nexthops: nexthops?.map((h) => ({ gateway: h.gateway, index: this.index(h.dev), weight: h.weight, onlink: h.onlink })),
+    };
   }
 
   private sysctl(c: Change): void {
@@ -193,22 +225,31 @@ class Run {
 
   /** Each table is replaced in one transaction: there is no moment without it. */
   private nftPhase(changes: readonly Change[]): void {
-    Nftables.with(this.ns, (nft) =>
-      this.each(changes, (c) => {
-        const t = (c.desired ?? c.observed) as NftTable;
-        const table = { family: t.family, name: t.name };
-        nft.run([
-          { add: { table } },
-          { delete: { table } },
-          ...(c.op === 'delete' ? [] : t.objects.map((o) => ({ add: o }))),
-        ]);
-      }));
+    try {
+      Nftables.with(this.ns, (nft) =>
+        this.each(changes, (c) => {
+          const t = (c.desired ?? c.observed) as NftTable;
+          const table = { family: t.family, name: t.name };
+          nft.run([
+            { add: { table } },
+            { delete: { table } },
+            ...(c.op === 'delete' ? [] : withoutHandles(t).map((o) => ({ add: o }))),
+          ]);
+        }));
+    } catch (e) {
+      // The library itself is missing: the rest goes on without the firewall, and says so.
+      for (const c of changes) this.fail(c, e);
+    }
+  }
+
+  private indexOf(dev: string): number | undefined {
+    this.indexes ??= new Map(this.nl.links().map((l) => [l.name, l.index]));
+    return this.indexes.get(dev);
   }
 
   /** @throws LINK_NOT_FOUND: the object cannot be made since its device is not there. */
   private index(dev: string): number {
-    this.indexes ??= new Map(this.nl.links().map((l) => [l.name, l.index]));
-    const index = this.indexes.get(dev);
+    const index = this.indexOf(dev);
     if (index !== undefined) return index;
     throw new PodwayError('LINK_NOT_FOUND', `there is no link ${dev}`, { object: `link ${dev} in ${this.ns.label}`, errno: 'ENODEV' });
   }
@@ -217,50 +258,46 @@ class Run {
 /** The kernel's ways of saying that it is not there: what a removal wants. */
 const GONE = new Set(['ENOENT', 'ESRCH', 'ENODEV', 'EADDRNOTAVAIL']);
 
-const addr = (a: Address) => ({
-  address: a.address, prefix: a.prefix, ...(a.broadcast === undefined ? {} : { broadcast: a.broadcast }), ...(a.scope === undefined ? {} : { scope: a.scope }),
-});
-const routeSpec = (r: Route, index: number | undefined) => ({
-  dst: r.dst, type: r.type, table: r.table, protocol: r.protocol, metric: r.metric,
-  ...(r.gateway === undefined ? {} : { gateway: r.gateway }), ...(index === undefined ? {} : { index }),
-  ...(r.prefsrc === undefined ? {} : { prefsrc: r.prefsrc }), ...(r.scope === undefined ? {} : { scope: r.scope }),
-  ...(r.onlink ? { onlink: true } : {}), ...(r.mtu === undefined ? {} : { mtu: r.mtu }),
-});
-const ruleSpec = (r: Rule) => {
+/** Leaves out what is undefined. */
+function compact<T extends object>(o: { [K in keyof T]: T[K] | undefined }): T {
+  return Object.fromEntries(Object.entries(o).filter(([, v]) => v !== undefined)) as T;
+}
+
+const addrSpec = (a: Address, index: number): AddrSpec =>
+  compact<AddrSpec>({ index, address: a.address, prefix: a.prefix, broadcast: a.broadcast, scope: a.scope, peer: a.peer });
+const ruleSpec = (r: Rule): RuleSpec => {
   const { why: _, ...spec } = r;
   return spec;
 };
-const neighSpec = (n: Neighbour, index: number) => ({
-  index, dst: n.dst, state: n.state, ...(n.lladdr === undefined ? {} : { lladdr: n.lladdr }), ...(n.proxy ? { proxy: true } : {}),
-});
-const fdbSpec = (f: FdbEntry, index: number) => ({
-  index, lladdr: f.lladdr, state: f.state, ...(f.dst === undefined ? {} : { dst: f.dst }), ...(f.vlan === undefined ? {} : { vlan: f.vlan }),
-  ...(f.self ? {} : { inMaster: true }),
+const neighSpec = (n: Neighbour, index: number): NeighSpec => ({ index, dst: n.dst, state: n.state, lladdr: n.lladdr, proxy: n.proxy });
+const fdbSpec = (f: FdbEntry, index: number): FdbSpec => ({ index, lladdr: f.lladdr, state: f.state, dst: f.dst, vlan: f.vlan, inMaster: !f.self });
+
+/** The kernel counts the ageing time in hundredths of a second (USER_HZ). */
+const bridgeAttributes = (b: BridgeState): Omit<BridgeAttributes, 'unknown'> => compact({
+  stpState: b.stp === undefined ? undefined : b.stp ? 1 : 0, vlanFiltering: b.vlanFiltering, nfCallIptables: b.nfCallIptables, mcastSnooping: b.mcastSnooping,
+  ageingTime: b.ageingTime === undefined ? undefined : Math.round(b.ageingTime * 100),
 });
 
 /** @throws LINK_KIND for kinds that are not made from a desired state (a veth is made by the wiring, with both ends at once). */
 function linkSpec(l: Link, index: (dev: string) => number): LinkSpec {
-  const common = {
-    name: l.name, ...(l.mtu === undefined ? {} : { mtu: l.mtu }), ...(l.address === undefined ? {} : { address: l.address }),
-    ...(l.alias === undefined ? {} : { alias: l.alias }),
-  };
+  const common = compact<{ name: string; mtu?: number; address?: string; alias?: string }>({ name: l.name, mtu: l.mtu, address: l.address, alias: l.alias });
   if (l.kind === 'bridge') {
-    const b = l.bridge ?? {};
-    return {
-      kind: 'bridge', ...common,
-      bridge: { ...(b.stp === undefined ? {} : { stpState: b.stp ? 1 : 0 }), ...(b.vlanFiltering === undefined ? {} : { vlanFiltering: b.vlanFiltering }) },
-    };
+    const { vlanFiltering, ...rest } = l.bridge ?? {};
+    // Without its MTU, which is set afterwards: only an MTU that was changed counts as chosen, any other follows the ports (br_mtu_auto_adjust).
+    const { mtu: _, ...unsized } = common;
+    return { kind: 'bridge', ...unsized, bridge: bridgeAttributes(vlanFiltering ? { ...rest, vlanFiltering } : rest) };
   }
   if (l.kind === 'vxlan' && l.vxlan) {
     const v = l.vxlan;
-    const local = v.local === undefined ? {} : v.local.includes(':') ? { local6: v.local } : { local: v.local };
+    const local6 = v.local?.includes(':') ?? false;
     return {
       kind: 'vxlan', ...common,
-      vxlan: {
-        id: v.vni, port: v.port, learning: v.learning, ...local,
-        ...(v.dev === undefined ? {} : { link: index(v.dev) }), ...(v.udpCsum === undefined ? {} : { udpCsum: v.udpCsum }), ...(v.df === undefined ? {} : { df: v.df }),
-      },
+      vxlan: compact({
+        id: v.vni, port: v.port, learning: v.learning, local: local6 ? undefined : v.local, local6: local6 ? v.local : undefined,
+        link: v.dev === undefined ? undefined : index(v.dev), udpCsum: v.udpCsum, ttl: v.ttl, df: v.df,
+      }),
     };
   }
+  if (l.kind === 'ipip') return { kind: 'ipip', ...common, tunnel: compact({ local: l.tunnel?.local, remote: l.tunnel?.remote, ttl: l.tunnel?.ttl }) };
   throw new PodwayError('LINK_KIND', `link ${l.name} of kind ${l.kind} cannot be made from a desired state`, { object: `link ${l.name}` });
 }

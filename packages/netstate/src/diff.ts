@@ -4,11 +4,15 @@
  * Each change says in words why it is made; the log, the dry run and the doctor print the same
  * sentence. What exists and is not ours is never changed: where it stands in the way, the change
  * is a `conflict`, which `apply` refuses. Fields a desired object leaves out are not compared.
+ *
+ * A link that must be made anew takes with it whatever is on it. All of that is listed: what is
+ * wanted is created, what is not goes, and what somebody else had put there is put back.
  */
-import { keyOf, nftTables, type Kind, type NftTable, type ObjectByKind } from './keys.js';
+import { deviceOfSysctl, isLasting, linkDifferences, linkIncompatible, objectDifferences, sameSysctl, type Listed } from './compare.js';
+import { KEY_PARTS, keyOf, nftTables, type Kind, type NftTable, type ObjectByKind } from './keys.js';
 import { sameTable } from './nft-compare.js';
 import { ownsIn, type Owns, type Ownership } from './ownership.js';
-import type { Explained, Link, NetnsState } from './types.js';
+import type { Explained, Link, NetnsState, RouteHop } from './types.js';
 
 export type Op = 'create' | 'change' | 'recreate' | 'delete' | 'conflict';
 
@@ -20,74 +24,43 @@ export type Change = {
     /** Why, in words. */
     readonly reason: string;
     readonly desired?: ObjectByKind[K];
+    /** What was there before. With `create`: what goes with a link that is made anew. */
     readonly observed?: ObjectByKind[K];
   };
 }[Kind];
 
-type Fields<T> = readonly (keyof T & string)[];
-
-/** What is compared, by kind; for links and nftables see below. */
-const FIELDS = {
-  address: ['broadcast', 'scope'] as Fields<ObjectByKind['address']>,
-  route: ['type', 'gateway', 'dev', 'prefsrc', 'onlink', 'mtu', 'scope', 'protocol'] as Fields<ObjectByKind['route']>,
-  rule: ['action', 'table', 'fwmask', 'ipProto', 'suppressPrefixLength', 'invert'] as Fields<ObjectByKind['rule']>,
-  neighbour: ['lladdr', 'state'] as Fields<ObjectByKind['neighbour']>,
-  fdb: ['dst', 'state'] as Fields<ObjectByKind['fdb']>,
-  sysctl: ['value'] as Fields<ObjectByKind['sysctl']>,
-} as const;
-
-/** `mtu 1500 instead of 1450`, for each field that differs. */
-function differences<T extends object>(desired: T, observed: T, fields: Fields<T>, prefix = ''): string[] {
-  const words: string[] = [];
-  for (const f of fields) {
-    const want = desired[f];
-    if (want === undefined) continue;
-    const have = observed[f];
-    if (want !== have) words.push(`${prefix}${f} ${have === undefined ? 'none' : String(have)} instead of ${String(want)}`);
-  }
-  return words;
-}
-
-const LINK_FIELDS: Fields<Link> = ['mtu', 'address', 'up', 'master', 'alias'];
-
-/** What the kernel cannot change on an existing link: the first such difference, in words, or undefined. */
-export function linkIncompatible(desired: Link, observed: Link): string | undefined {
-  if (desired.kind !== observed.kind) return `kind ${observed.kind} instead of ${desired.kind}`;
-  if (!desired.vxlan) return undefined;
-  if (!observed.vxlan) return 'no VXLAN settings could be read';
-  return differences(desired.vxlan, observed.vxlan, ['vni', 'port', 'local', 'dev', 'learning', 'udpCsum', 'df'])[0];
-}
-
-function linkDifferences(desired: Link, observed: Link): string[] {
-  return [
-    ...differences(desired, observed, LINK_FIELDS),
-    ...(desired.port ? differences(desired.port, observed.port ?? {}, ['hairpin', 'isolated', 'learning', 'flood']) : []),
-    ...(desired.bridge ? differences(desired.bridge, observed.bridge ?? {}, ['stp', 'vlanFiltering', 'nfCallIptables']) : []),
-  ];
-}
-
 const because = (what: string, o: Explained): string => (o.why ? `${what}: ${o.why}` : what);
+
+/** What happens to the links decides about all that is on them. */
+interface Fate {
+  readonly recreated: ReadonlySet<string>;
+  /** Recreated or removed: what is on them goes. */
+  readonly lost: ReadonlySet<string>;
+  /** Somebody else's, standing where ours should be: nothing is put on them. */
+  readonly refused: ReadonlySet<string>;
+}
 
 export function diff(desired: NetnsState, observed: NetnsState, ownership: Ownership): Change[] {
   const owns = ownsIn(observed, ownership);
   const changes: Change[] = [];
-  const links = diffLinks(desired, observed, owns, changes);
-  // What hangs on a link that will be made anew, or has gone, is gone with it.
-  const alive = (o: { readonly dev?: string }) => o.dev === undefined || !links.lost.has(o.dev);
-  compare('address', desired.addresses, observed.addresses.filter(alive), owns, changes);
-  compare('route', desired.routes, observed.routes.filter(alive), owns, changes);
-  compare('rule', desired.rules, observed.rules, owns, changes);
-  compare('neighbour', desired.neighbours, observed.neighbours.filter(alive), owns, changes);
-  compare('fdb', desired.fdb, observed.fdb.filter(alive), owns, changes);
-  diffSysctls(desired, observed, changes);
+  const fate = diffLinks(desired, observed, owns, changes);
+  const context = { owns, fate, changes };
+  compare(context, 'address', desired.addresses, observed.addresses);
+  compare(context, 'route', desired.routes, observed.routes);
+  compare(context, 'rule', desired.rules, observed.rules);
+  compare(context, 'neighbour', desired.neighbours, observed.neighbours);
+  compare(context, 'fdb', desired.fdb, observed.fdb);
+  diffSysctls(desired, observed, fate, changes);
   diffNft(desired, observed, owns, changes);
   return changes;
 }
 
-function diffLinks(desired: NetnsState, observed: NetnsState, owns: Owns, changes: Change[]): { lost: Set<string> } {
+function diffLinks(desired: NetnsState, observed: NetnsState, owns: Owns, changes: Change[]): Fate {
+  const recreated = new Set<string>();
   const lost = new Set<string>();
+  const refused = new Set<string>();
   const have = new Map(observed.links.map((l) => [l.name, l]));
-  for (const want of desired.links) {
+  for (const want of inOrder(desired.links)) {
     const is = have.get(want.name);
     have.delete(want.name);
     const base = { kind: 'link', key: want.name, desired: want } as const;
@@ -95,69 +68,171 @@ function diffLinks(desired: NetnsState, observed: NetnsState, owns: Owns, change
       changes.push({ ...base, op: 'create', reason: because('missing', want) });
       continue;
     }
-    const incompatible = linkIncompatible(want, is);
+    const lower = want.vxlan?.dev;
+    const incompatible = linkIncompatible(want, is) ?? (lower !== undefined && recreated.has(lower) ? `${lower} below it is made anew` : undefined);
     const words = linkDifferences(want, is);
-    // A desired link without an alias is somebody else's, of which we may set what we name (an uplink's MTU, say).
-    const mayChange = owns.link(is) || want.alias === undefined;
+    if (want.master !== undefined && want.master === is.master && recreated.has(want.master)) words.push(`its bridge ${want.master} is made anew`);
     if (!incompatible && words.length === 0) continue;
-    if (!mayChange) {
+    const ours = owns.link(is);
+    // A desired link without an alias is somebody else's, of which we may set what we name (an uplink's MTU, say), but never make anew.
+    if (!ours && (incompatible !== undefined || want.alias !== undefined)) {
+      refused.add(want.name);
       changes.push({ ...base, op: 'conflict', observed: is, reason: `a link of that name exists and is not Podway's (${incompatible ?? words.join(', ')})` });
     } else if (incompatible) {
       lost.add(want.name);
+      recreated.add(want.name);
       changes.push({ ...base, op: 'recreate', observed: is, reason: incompatible });
     } else {
       changes.push({ ...base, op: 'change', observed: is, reason: words.join(', ') });
     }
   }
   for (const is of have.values()) {
-    if (!owns.link(is)) continue;
-    lost.add(is.name);
-    changes.push({ kind: 'link', op: 'delete', key: is.name, observed: is, reason: `no longer wanted (${is.alias ?? ''})` });
+    if (owns.link(is)) {
+      lost.add(is.name);
+      changes.push({ kind: 'link', op: 'delete', key: is.name, observed: is, reason: `no longer wanted (${is.alias ?? ''})` });
+    } else if (is.master !== undefined && recreated.has(is.master)) {
+      const desiredPort: Link = { name: is.name, kind: is.kind, up: is.up, master: is.master };
+      changes.push({ kind: 'link', op: 'change', key: is.name, desired: desiredPort, observed: is, reason: `its bridge ${is.master} is made anew` });
+    }
   }
-  return { lost };
+  return { recreated, lost, refused };
 }
 
-type Listed = Exclude<Kind, 'link' | 'sysctl' | 'nft'>;
+/** Lower devices and bridges before what rests on them, otherwise as given. */
+function inOrder(links: readonly Link[]): Link[] {
+  const byName = new Map(links.map((l) => [l.name, l]));
+  const ordered = new Set<Link>();
+  const visiting = new Set<Link>();
+  const visit = (l: Link | undefined): void => {
+    if (!l || visiting.has(l)) return;
+    visiting.add(l);
+    if (l.vxlan?.dev !== undefined) visit(byName.get(l.vxlan.dev));
+    if (l.master !== undefined) visit(byName.get(l.master));
+    ordered.add(l);
+  };
+  links.forEach(visit);
+  return [...ordered];
+}
 
-function compare<K extends Listed>(
-  kind: K, desired: readonly ObjectByKind[K][], observed: readonly ObjectByKind[K][], owns: Owns, changes: Change[],
-): void {
-  const key = keyOf[kind] as (o: ObjectByKind[K]) => string;
+interface Context {
+  readonly owns: Owns;
+  readonly fate: Fate;
+  readonly changes: Change[];
+}
+
+function compare<K extends Listed>(context: Context, kind: K, desired: readonly ObjectByKind[K][], observed: readonly ObjectByKind[K][]): void {
+  const { owns, fate, changes } = context;
+  const keyFor = keyOf[kind] as (o: ObjectByKind[K]) => string;
   const ours = owns[kind] as (o: ObjectByKind[K]) => boolean;
-  const fields = FIELDS[kind] as unknown as Fields<ObjectByKind[K]>;
-  const push = (c: { op: Op; key: string; reason: string; desired?: ObjectByKind[K]; observed?: ObjectByKind[K] }) =>
-    changes.push({ kind, ...c } as unknown as Change);
-  const have = new Map<string, ObjectByKind[K]>();
-  for (const o of observed) if (!have.has(key(o))) have.set(key(o), o);
+  const push = (op: Op, key: string, reason: string, want: ObjectByKind[K] | undefined, is: ObjectByKind[K] | undefined): void => {
+    const change = { kind, op, key, reason } as { kind: K; op: Op; key: string; reason: string; desired?: ObjectByKind[K]; observed?: ObjectByKind[K] };
+    if (want !== undefined) change.desired = want;
+    if (is !== undefined) change.observed = is;
+    changes.push(change as unknown as Change);
+  };
+  const have = new ByKey(KEY_PARTS[kind] as KeyParts<ObjectByKind[K]>);
+  const going = new ByKey(KEY_PARTS[kind] as KeyParts<ObjectByKind[K]>);
+  for (const o of observed) (fate.lost.size && goesWith(o, fate.lost) !== undefined ? going : have).add(o);
+  const badness = (want: ObjectByKind[K]) => (o: ObjectByKind[K]) => (objectDifferences(kind, want, o).length ? (ours(o) ? 1 : 2) : 0);
   for (const want of desired) {
-    const k = key(want);
-    const is = have.get(k);
-    have.delete(k);
-    if (!is) {
-      push({ op: 'create', key: k, desired: want, reason: because('missing', want as Explained) });
-      continue;
+    const is = have.take(want, badness);
+    let words = is && objectDifferences(kind, want, is);
+    if (fate.lost.size && is && losesHops(is, fate.lost)) words = ['a next hop goes with its link'];
+    if (words?.length === 0) continue;
+    const key = keyFor(want);
+    const dev = deviceOf(want);
+    if (dev !== undefined && fate.refused.has(dev)) {
+      push('conflict', key, `link ${dev} is not Podway's`, want, is);
+    } else if (is === undefined) {
+      const former = going.take(want, () => () => 0);
+      push('create', key, because(former ? `link ${goesWith(former, fate.lost)} is made anew` : 'missing', want as Explained), want, former);
+    } else if (ours(is) || claims(kind, want, is)) {
+      // Entries with our key on a link of ours that were altered (a wrong MAC, say) count as ours: the key is the claim.
+      push('change', key, words!.join(', '), want, is);
+    } else {
+      push('conflict', key, `exists and is not Podway's (${words!.join(', ')})`, want, is);
     }
-    const words = differences(want, is, fields);
-    if (words.length === 0) continue;
-    // Entries with our key on a link of ours that were altered (a wrong MAC, say) count as ours: the key is the claim.
-    if (ours(is) || claims(kind, want, is)) push({ op: 'change', key: k, desired: want, observed: is, reason: words.join(', ') });
-    else push({ op: 'conflict', key: k, desired: want, observed: is, reason: `exists and is not Podway's (${words.join(', ')})` });
   }
-  for (const [k, is] of have) if (ours(is)) push({ op: 'delete', key: k, observed: is, reason: 'no longer wanted' });
+  for (const is of have.rest()) if (ours(is)) push('delete', keyFor(is), 'no longer wanted', undefined, is);
+  for (const is of going.rest()) {
+    const dev = goesWith(is, fate.lost)!;
+    if (ours(is)) push('delete', keyFor(is), `goes with link ${dev}`, undefined, is);
+    else if (fate.recreated.has(dev) && (isLasting[kind] as (o: ObjectByKind[K]) => boolean)(is)) push('create', keyFor(is), `was on link ${dev}, which is made anew`, is, is);
+  }
+}
+
+const deviceOf = (o: object): string | undefined => (o as { dev?: string }).dev;
+const hopDevices = (o: object): readonly string[] | undefined => (o as { nexthops?: readonly RouteHop[] }).nexthops?.map((h) => h.dev);
+
+/** The lost link an object goes with. A route with several next hops lives on by those that stay. */
+function goesWith(o: object, lost: ReadonlySet<string>): string | undefined {
+  const dev = deviceOf(o);
+  if (dev !== undefined) return lost.has(dev) ? dev : undefined;
+  const hops = hopDevices(o);
+  return hops?.length && hops.every((d) => lost.has(d)) ? hops[0] : undefined;
+}
+
+const losesHops = (o: object, lost: ReadonlySet<string>): boolean => hopDevices(o)?.some((d) => lost.has(d)) ?? false;
+
+interface KeyParts<T> {
+  readonly head: (o: T) => string;
+  readonly same: (a: T, b: T) => boolean;
+}
+
+/** Objects by their key. Several may have the same one (IPv6 routes, rules that differ in a detail). */
+class ByKey<T extends object> {
+  private readonly map = new Map<string, T | T[]>();
+
+  constructor(private readonly parts: KeyParts<T>) {}
+
+  add(o: T): void {
+    const head = this.parts.head(o);
+    const there = this.map.get(head);
+    if (there === undefined) this.map.set(head, o);
+    else if (Array.isArray(there)) there.push(o);
+    else this.map.set(head, [there, o]);
+  }
+
+  /** Takes out the object with the key of `want` and the lowest badness, the first of several. */
+  take(want: T, badness: (want: T) => (o: T) => number): T | undefined {
+    const { head, same } = this.parts;
+    const there = this.map.get(head(want));
+    if (there === undefined) return undefined;
+    if (!Array.isArray(there)) {
+      if (!same(want, there)) return undefined;
+      this.map.delete(head(want));
+      return there;
+    }
+    const bad = badness(want);
+    const candidates = there.filter((o) => same(want, o));
+    const best = candidates.length < 2 ? candidates[0] : candidates.reduce((a, b) => (bad(b) < bad(a) ? b : a));
+    if (best !== undefined) there.splice(there.indexOf(best), 1);
+    return best;
+  }
+
+  /** What was not taken, in the order it came. */
+  *rest(): Generator<T> {
+    for (const there of this.map.values()) {
+      if (Array.isArray(there)) yield* there;
+      else yield there;
+    }
+  }
 }
 
 /** Neighbours, FDB entries and addresses carry no mark; on the device we want them on, their key is ours. */
 function claims<K extends Listed>(kind: K, want: ObjectByKind[K], is: ObjectByKind[K]): boolean {
   if (kind === 'route' || kind === 'rule') return false;
-  return (want as { dev?: string }).dev === (is as { dev?: string }).dev;
+  return deviceOf(want) === deviceOf(is);
 }
 
-function diffSysctls(desired: NetnsState, observed: NetnsState, changes: Change[]): void {
+function diffSysctls(desired: NetnsState, observed: NetnsState, fate: Fate, changes: Change[]): void {
   for (const [key, value] of Object.entries(desired.sysctls)) {
     const is = observed.sysctls[key];
-    if (is === value) continue;
+    const device = deviceOfSysctl(key);
+    const anew = device !== undefined && fate.recreated.has(device);
+    if (!anew && is !== undefined && sameSysctl(is, value)) continue;
     changes.push({
-      kind: 'sysctl', op: 'change', key, desired: { key, value }, reason: `is ${is ?? 'unset'}, must be ${value}`,
+      kind: 'sysctl', op: 'change', key, desired: { key, value }, reason: anew ? `link ${device} is made anew, must be ${value}` : `is ${is ?? 'unset'}, must be ${value}`,
       ...(is === undefined ? {} : { observed: { key, value: is } }),
     });
   }
@@ -170,7 +245,9 @@ function diffNft(desired: NetnsState, observed: NetnsState, owns: Owns, changes:
     const is = have.get(key);
     have.delete(key);
     if (!is) changes.push({ kind: 'nft', op: 'create', key, desired: want, reason: 'missing' });
-    else if (!sameTable(want, is)) changes.push({ kind: 'nft', op: 'change', key, desired: want, observed: is, reason: 'its rules differ' });
+    else if (sameTable(want, is)) continue;
+    else if (owns.nft(is)) changes.push({ kind: 'nft', op: 'change', key, desired: want, observed: is, reason: 'its rules differ' });
+    else changes.push({ kind: 'nft', op: 'conflict', key, desired: want, observed: is, reason: `a table of that name exists and is not Podway's` });
   }
   for (const is of have.values()) {
     if (owns.nft(is)) changes.push({ kind: 'nft', op: 'delete', key: keyOf.nft(is), observed: is, reason: 'no longer wanted' });
@@ -184,7 +261,8 @@ export function invert(changes: readonly Change[]): Change[] {
     const reason = `undo: ${c.reason}`;
     switch (c.op) {
       case 'conflict': return [];
-      case 'create': return [{ kind, key, reason, op: 'delete', observed: desired! }];
+      // What was on a link that was made anew comes back when that link is made anew once more.
+      case 'create': return observed ? [{ kind, key, reason, op: 'create', desired: observed, observed: desired! }] : [{ kind, key, reason, op: 'delete', observed: desired! }];
       case 'delete': return [{ kind, key, reason, op: 'create', desired: observed! }];
       // A sysctl whose former value is unknown cannot be put back.
       default: return observed ? [{ kind, key, reason, op: c.op, desired: observed, observed: desired! }] : [];

@@ -40,12 +40,8 @@ const gatewayWords = (gateway: string | undefined, family: Route['family']): str
 
 const routeFlags = (r: Pick<RouteHop, 'dead' | 'onlink' | 'linkdown'>): string => join([r.dead && 'dead', r.onlink && 'onlink', r.linkdown && 'linkdown']);
 
-/** Negative errno that the kernel gives with IPv6 routes that refuse. */
-const ROUTE_ERROR: Partial<Record<Route['type'], number>> = { blackhole: -22, unreachable: -113, prohibit: -13, throw: -11 };
-
 /** One line, as `ip route show table all`; routes with several next hops have a line for each. */
 export function formatRoute(r: Route): string {
-  const error = r.family === 'inet6' ? ROUTE_ERROR[r.type] : undefined;
   const head = join([
     r.type !== 'unicast' && r.type,
     shortPrefix(r.dst),
@@ -60,13 +56,11 @@ export function formatRoute(r: Route): string {
     when(r.metric !== 0 || r.family === 'inet6', 'metric', r.metric),
     routeFlags(r),
     when(r.mtu !== undefined, 'mtu', r.mtu),
-    when(error !== undefined, 'error', error),
+    when(r.pref, 'pref', r.pref),
   ]);
   const hops = (r.nexthops ?? []).map((h) =>
     `\tnexthop ${join([gatewayWords(h.gateway, r.family), `dev ${h.dev}`, `weight ${h.weight}`, routeFlags(h)])}`);
-  if (r.pref === undefined) return [head, ...hops].join('\n');
-  if (hops.length === 0) return `${head} pref ${r.pref}`;
-  return [head, ...hops].join('\n') + ` pref ${r.pref}`;
+  return [head, ...hops].join('\n');
 }
 
 /** As `ip rule`: `32766:  from all lookup main` (a tab behind the colon). */
@@ -119,12 +113,13 @@ const HARDWARE: Readonly<Record<string, string>> = { loopback: 'loopback', ipip:
 /**
  * As `ip link`: the line of the device, the line of its link-layer address, alias and alternative
  * names, and one line of details as in `ip -d link` for a bridge, a port or a VTEP.
- * @param nameOf names a device of the same namespace by its index, for `veth0@veth1`.
+ * @param linkAt a device of the same namespace by its index, for `veth0@veth1` and `M-DOWN`.
  */
-export function formatLink(l: Link, nameOf: (index: number) => string | undefined = () => undefined): string {
+export function formatLink(l: Link, linkAt: (index: number) => Link | undefined = () => undefined): string {
   const { shown } = l;
-  const flags = shown ? [...(l.up && !shown.running ? ['NO-CARRIER'] : []), ...shown.flags] : [l.noArp && 'NOARP', l.up && 'UP', l.lowerUp && 'LOWER_UP'].filter(Boolean);
-  const other = l.peer && (l.peer.netnsid === undefined ? (nameOf(l.peer.index) ?? `if${l.peer.index}`) : `if${l.peer.index}`);
+  const here = l.peer && l.peer.netnsid === undefined ? linkAt(l.peer.index) : undefined;
+  const flags = shown ? [...(l.up && !shown.running ? ['NO-CARRIER'] : []), ...shown.flags, ...(here && !here.up ? ['M-DOWN'] : [])] : [l.noArp && 'NOARP', l.up && 'UP', l.lowerUp && 'LOWER_UP'].filter(Boolean);
+  const other = l.peer && (here?.name ?? `if${l.peer.index}`);
   const first = join([
     l.index !== undefined && `${l.index}:`,
     `${l.name}${other === undefined ? '' : `@${other}`}:`,
@@ -182,14 +177,14 @@ function linkDetails(l: Link): string[] {
 
 /** A whole state in sections, each with the command that shows the same. */
 export function formatState(s: NetnsState): { readonly command: string; readonly lines: readonly string[] }[] {
-  const names = new Map(s.links.map((l) => [l.index, l.name]));
+  const links = new Map(s.links.map((l) => [l.index, l]));
   return [
-    { command: 'ip -d link', lines: s.links.map((l) => formatLink(l, (index) => names.get(index))) },
+    { command: 'ip -d link', lines: s.links.map((l) => formatLink(l, (index) => links.get(index))) },
     { command: 'ip addr', lines: s.addresses.map((a) => `${a.dev}: ${formatAddress(a)}`) },
     { command: 'ip route show table all', lines: s.routes.map(formatRoute) },
     { command: 'ip rule', lines: s.rules.filter((r) => r.family === 'inet').map(formatRule) },
     { command: 'ip -6 rule', lines: s.rules.filter((r) => r.family === 'inet6').map(formatRule) },
-    { command: 'ip neigh', lines: s.neighbours.map(formatNeighbour) },
+    { command: 'ip neigh show nud all', lines: s.neighbours.map(formatNeighbour) },
     { command: 'bridge fdb', lines: s.fdb.map(formatFdb) },
   ];
 }

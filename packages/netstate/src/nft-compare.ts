@@ -5,38 +5,58 @@
 import type { NftTable } from './keys.js';
 
 /** Volatile, or assigned by the kernel. */
-const IGNORED = new Set(['handle', 'index']);
+const IGNORED = new Set(['handle', 'index', 'expires']);
+/** Of named objects: what counts traffic. */
+const COUNTED: Readonly<Record<string, readonly string[]>> = { counter: ['packets', 'bytes'], quota: ['used'] };
+const ORDER = ['table', 'map', 'set', 'chain', 'rule'];
+const rankOf = (kind: string): number => (ORDER.includes(kind) ? ORDER.indexOf(kind) : ORDER.length);
+const byText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
 /** A text that is equal for equal tables: kinds sorted, rules of a chain in their order, elements sorted. */
 export function canonicalTable(t: NftTable): string {
-  const lines = t.objects.map((o) => {
+  const lines = t.objects.map((o, position) => {
     const [kind, body] = Object.entries(o)[0]!;
-    return { kind, chain: String(body['chain'] ?? ''), text: JSON.stringify({ [kind]: canonical(body) }) };
+    return { rank: rankOf(kind), isRule: kind === 'rule', chain: String(body['chain'] ?? ''), position, text: JSON.stringify({ [kind]: canonicalObject(kind, body) }) };
   });
-  const order = ['table', 'map', 'set', 'chain', 'rule'];
-  const rank = (kind: string) => (order.indexOf(kind) < 0 ? order.length : order.indexOf(kind));
   return lines
-    .map((l, position) => ({ ...l, position }))
-    .sort((a, b) => rank(a.kind) - rank(b.kind) || (a.kind === 'rule'
-      ? a.chain.localeCompare(b.chain) || a.position - b.position
-      : a.text.localeCompare(b.text)))
+    .sort((a, b) => a.rank - b.rank || (a.isRule && b.isRule ? byText(a.chain, b.chain) || a.position - b.position : byText(a.text, b.text)))
     .map((l) => l.text)
     .join('\n');
 }
+
+function canonicalObject(kind: string, body: Readonly<Record<string, unknown>>): unknown {
+  const skip = COUNTED[kind] ?? [];
+  // The elements of a dynamic set are put there by packets.
+  const dynamic = kind === 'set' && asList(body['flags']).includes('dynamic');
+  return canonical(Object.fromEntries(Object.entries(body).filter(([k]) => !skip.includes(k) && !(dynamic && k === 'elem'))));
+}
+
+const asList = (v: unknown): readonly unknown[] => (v === undefined ? [] : Array.isArray(v) ? v : [v]);
+/** Lists whose order says nothing: elements of sets, and flags (of which one is as good as a list of one). */
+const UNORDERED = new Set(['elem', 'set', 'flags']);
 
 function canonical(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(canonical);
   if (value === null || typeof value !== 'object') return value;
   const out: Record<string, unknown> = {};
-  for (const [k, v] of Object.entries(value as Record<string, unknown>).sort(([a], [b]) => a.localeCompare(b))) {
+  for (const [k, v] of Object.entries(value as Record<string, unknown>).sort(([a], [b]) => byText(a, b))) {
     if (IGNORED.has(k)) continue;
     // A counter's values move with traffic: that it is there is what counts.
     if (k === 'counter' && v !== null && typeof v === 'object') out[k] = null;
-    else if (k === 'elem' && Array.isArray(v)) out[k] = v.map((e) => JSON.stringify(canonical(e))).sort();
-    else if (k === 'set' && Array.isArray(v)) out[k] = v.map((e) => JSON.stringify(canonical(e))).sort();
-    else out[k] = canonical(v);
+    else if (k === 'flags' || (UNORDERED.has(k) && Array.isArray(v))) {
+      const texts = asList(v).map((e) => JSON.stringify(canonical(e))).sort(byText);
+      // A set without elements is listed without the field.
+      if (texts.length) out[k] = texts;
+    } else out[k] = canonical(v);
   }
   return out;
 }
 
 export const sameTable = (a: NftTable, b: NftTable): boolean => canonicalTable(a) === canonicalTable(b);
+
+/** The objects as they can be added: a listing's handles would be taken for positions. */
+export const withoutHandles = (t: NftTable): NftTable['objects'] =>
+  t.objects.map((o) => {
+    const [kind, { handle: _, ...body }] = Object.entries(o)[0]!;
+    return { [kind]: body };
+  });

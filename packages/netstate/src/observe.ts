@@ -13,6 +13,8 @@ export interface ObserveOptions {
   readonly nft?: boolean;
   /** Leave out set elements, which can be many. */
   readonly terse?: boolean;
+  /** Further sysctls to read, besides those that decide what happens to a packet: what a desired state names. */
+  readonly sysctls?: readonly string[];
 }
 
 export function observe(ns: Netns, options: ObserveOptions = {}): NetnsState {
@@ -30,7 +32,7 @@ export function observe(ns: Netns, options: ObserveOptions = {}): NetnsState {
       neighbours: nl.neighs().map((n) => neighState(n, name)),
       fdb: nl.fdb().map((f) => fdbState(f, name)),
       qdiscs: nl.qdiscs().map((q) => ({ dev: name(q.index), kind: q.kind, handle: q.handle, parent: q.parent })),
-      sysctls: readSysctls(ns, listSysctlKeys(links.map((l) => l.name))),
+      sysctls: readSysctls(ns, [...new Set([...listSysctlKeys(links.map((l) => l.name)), ...(options.sysctls ?? [])])]),
       nft: options.nft === false ? [] : readNft(ns, options.terse ?? false, unread),
       unread,
     };
@@ -82,6 +84,7 @@ function linkState(l: LinkInfo, name: Namer): Link {
       vni: vxlan.id ?? 0, port: vxlan.port ?? 0, local: vxlan.local ?? vxlan.local6, dev: vxlan.link ? name(vxlan.link) : undefined,
       learning: vxlan.learning ?? false, udpCsum: vxlan.udpCsum, ttl: vxlan.ttl, df: vxlan.df,
     }),
+    tunnel: l.tunnel && compact({ local: l.tunnel.local, remote: l.tunnel.remote, ttl: l.tunnel.ttl || undefined }),
     bridge: bridge && compact({
       stp: bridge.stpState === undefined ? undefined : bridge.stpState !== 0,
       vlanFiltering: bridge.vlanFiltering,

@@ -43,7 +43,8 @@ export function ownsIn(observed: NetnsState, ownership: Ownership): Owns {
   const vteps = new Set(observed.links.filter((l) => ours.has(l.name) && l.kind === 'vxlan').map((l) => l.name));
   return {
     link: (l: Link) => ours.has(l.name),
-    address: (a: Address) => ours.has(a.dev) && ownership.managesAddress(a),
+    // The kernel gives every device an IPv6 link-local address by itself.
+    address: (a: Address) => ours.has(a.dev) && !(a.family === 'inet6' && a.scope === 'link') && ownership.managesAddress(a),
     route: (r: Route) => r.protocol === PROTOCOL.podway || (r.dev !== undefined && vteps.has(r.dev) && hasVtepForm(r)),
     rule: (r: Rule) => r.protocol === PROTOCOL.podway,
     neighbour: (n: Neighbour) => ours.has(n.dev) && n.state === 'permanent' && (n.lladdr?.startsWith(VTEP_MAC_PREFIX) ?? false),

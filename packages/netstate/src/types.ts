@@ -7,7 +7,8 @@
  * key (see `keys.ts`).
  *
  * The same types serve observed and desired state. Where a field is optional, a desired object
- * leaves out what it does not care about, and `diff` then does not compare it.
+ * leaves out what it does not care about, and `diff` then does not compare it. Addresses, prefixes
+ * and MACs are written as the kernel lists them: canonical text, no host bits behind a prefix.
  */
 import type { Family, NeighState, NftObject, OperState, PortState, RoutePref, RouteType, Scope } from '@podway/kernel';
 
@@ -31,6 +32,14 @@ export interface VxlanState {
   readonly ttl?: number;
   /** Outer DF: 0 unset, 1 set, 2 inherit. */
   readonly df?: number;
+}
+
+/** IPIP and its like: a tunnel that carries IP in IP. */
+export interface TunnelState {
+  readonly local?: string;
+  /** Undefined: any, as the route's gateway says. */
+  readonly remote?: string;
+  readonly ttl?: number;
 }
 
 export interface BridgeState {
@@ -81,6 +90,7 @@ export interface Link extends Explained {
   readonly peer?: { readonly index: number; readonly netnsid?: number };
   readonly alias?: string;
   readonly vxlan?: VxlanState;
+  readonly tunnel?: TunnelState;
   readonly bridge?: BridgeState;
   readonly port?: PortSettings;
   readonly counters?: LinkCounters;

@@ -10,7 +10,8 @@ import { u8 } from './bytes.js';
  * - `ok`: the field agrees with the bytes.
  * - `bad`: it does not.
  * - `offloaded`: the field holds only the folded sum of the pseudo-header, as Linux leaves it (CHECKSUM_PARTIAL) on a packet whose
- *   checksum the device shall complete. Seen on veth, bridge and VXLAN devices, where no device ever does; the packet is sound.
+ *   checksum the device shall complete. Seen on veth, bridge and VXLAN devices, where no device ever does; the packet is sound. Also an
+ *   outer UDP checksum that will be right once the inner one is completed.
  * - `absent`: the sender sent none (UDP field 0).
  * - `unverifiable`: bytes are missing (short capture, fragment, quoted packet), so nobody can tell; or checking was switched off.
  */

@@ -8,6 +8,7 @@
  * Offsets count from the first byte of the captured frame. `end` is where a layer's bytes end according to the lengths around it; it lies
  * beyond `bytes.length` when the capture was cut short.
  */
+import { fold } from './checksum.js';
 import type { Layer } from './layers.js';
 import type { Registry } from './registry.js';
 
@@ -70,6 +71,14 @@ export interface Settings {
   readonly verifyChecksums: boolean;
 }
 
+/** An outer checksum that does not agree with the bytes, but may once the inner one is completed. */
+export interface UnsettledChecksum {
+  /** Unfolded sum over pseudo-header and bytes. */
+  readonly total: number;
+  /** Called once, with the answer. */
+  readonly settle: (state: 'offloaded' | 'bad') => void;
+}
+
 /** Quotes inside quotes beyond this are left as bytes and reported: no sender makes them (RFC 1122 3.2.2). */
 const MAX_QUOTE_DEPTH = 2;
 
@@ -84,6 +93,7 @@ export class Context {
   pseudoSum = 0;
   ipVersion = 0;
   isFragment = false;
+  private unsettled: UnsettledChecksum[] | undefined;
   /** No layer may read beyond this: the captured bytes, narrowed by every length on the way in. A length can lie, this cannot. */
   private limit: number;
 
@@ -131,6 +141,31 @@ export class Context {
     return list.length === 0 ? [problem] : [...list, problem];
   }
 
+  /** Puts off the judgement of an outer checksum until the inner layers are known. */
+  defer(checksum: UnsettledChecksum): void {
+    (this.unsettled ??= []).push(checksum);
+  }
+
+  /**
+   * An inner transport segment was found with its checksum left to the device. Linux makes the outer checksum right for the packet as it will
+   * be then ("local checksum offload", Documentation/networking/checksum-offloads.rst): the completed segment sums to the complement of
+   * its pseudo-header, whatever it holds. `region` is the unfolded sum of the segment as it is, `pseudo` that of its pseudo-header.
+   */
+  innerOffloaded(region: number, pseudo: number): void {
+    const change = (~fold(region) & 0xffff) + (~fold(pseudo) & 0xffff);
+    this.unsettled = this.unsettled?.filter((checksum) => {
+      if (fold(checksum.total + change) !== 0xffff) return true;
+      checksum.settle('offloaded');
+      return false;
+    });
+  }
+
+  /** At the end of a stack: outer checksums that nothing explains are bad. */
+  finish(): void {
+    this.unsettled?.forEach((checksum) => checksum.settle('bad'));
+    this.unsettled = undefined;
+  }
+
   /** Pushes a header that is cut off before it is complete, with the fields that could be read, and ends the stack. */
   partial(protocol: string, needed: number, fields: Record<string, number | string> = {}): void {
     const { offset, end } = this;
@@ -146,6 +181,7 @@ export class Context {
     const inner = new Context(this.bytes, offset, end, this.settings, this.run, this.quoteDepth + 1);
     inner.follow(ETHERTYPE, etherType, offset, end);
     this.run(inner);
+    inner.finish();
     return { layers: inner.layers };
   }
 }

@@ -79,6 +79,7 @@ export function decode(bytes: Uint8Array, linkType: number = LINKTYPE.ethernet, 
     if (originalLength > bytes.length) c.report(NO_PROBLEMS, 'truncated', 'capture', `${bytes.length} of ${originalLength} bytes were captured`, bytes.length);
     start(c);
     run(c);
+    c.finish();
   }
   return {
     bytes,

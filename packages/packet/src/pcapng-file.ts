@@ -1,6 +1,6 @@
 /**
- * A pcapng file on disk, written as packets come. Captures hold people's data, so the file is 0600. Blocks are gathered to 64 KiB before
- * each write; `flush` makes what was written readable to others (`tail -f`-like viewers), `close` does the same and ends it.
+ * A pcapng file on disk, written as packets come. Captures hold people's data, so a new file is 0600 (one that exists keeps its
+ * mode). Blocks are gathered to 64 KiB before each write; `flush` makes what was written readable to others (`tail -f`-like viewers), `close` does the same and ends it.
  */
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { PcapngWriter } from './pcapng-write.js';

@@ -215,6 +215,13 @@ function unreachableText(quoted: readonly Layer[], code: number, mtu: number): s
 
 const V6_UNREACHABLE: readonly string[] = ['route', 'prohibited', 'beyond scope', 'address', 'port', 'source policy', 'reject route'];
 
+const MULTICAST_LISTENER: Readonly<Record<number, string>> = {
+  130: 'multicast listener query',
+  131: 'multicast listener report',
+  132: 'multicast listener done',
+  143: 'multicast listener report v2',
+};
+
 function icmpv6Text({ message, icmpType, code }: Icmpv6Layer): string {
   switch (message.kind) {
     case 'echo-request':
@@ -241,6 +248,6 @@ function icmpv6Text({ message, icmpType, code }: Icmpv6Layer): string {
     case 'redirect':
       return `redirect, ${message.destination} to ${message.target}`;
     case 'other':
-      return `type ${icmpType} code ${code}`;
+      return MULTICAST_LISTENER[icmpType] ?? `type ${icmpType} code ${code}`;
   }
 }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { decode, describeHeaders, encapsulationOverhead, encode, LINKTYPE, payloadOf, standardRegistry, type Layer, type LayerSpec } from '../src/index.js';
-import { DATA, ECHO, ETH, filler, join, OUTER_ETH, OUTER_V4, OUTER_V6, SAMPLES, V4, V6, VXLAN } from './corpus.js';
+import { bytes, DATA, ECHO, ETH, filler, join, OUTER_ETH, OUTER_V4, OUTER_V6, SAMPLES, V4, V6, VXLAN } from './corpus.js';
 
 function layer<T extends Layer['type']>(layers: readonly Layer[], type: T): Extract<Layer, { type: T }> {
   const found = layers.find((l) => l.type === type);
@@ -87,6 +87,40 @@ test('checksum states', () => {
   assert.equal(state('cut by the capture', 'tcp'), 'unverifiable');
 });
 
+test('local checksum offload: the outer sum is right for the inner packet as it will be', () => {
+  for (const outer of [OUTER_V4, OUTER_V6]) {
+    const stack = (tcp: LayerSpec): LayerSpec[] => [
+      OUTER_ETH, outer, { type: 'udp', srcPort: 6, dstPort: 8472 }, { type: 'vxlan', vni: 1 }, ETH, V4, tcp,
+    ];
+    const frame = encode(stack(DATA), filler(101));
+    const at = frame.length - 101 - 32 + 16;
+    // The kernel writes the outer checksum of the finished packet, and leaves the pseudo-header sum in the inner one.
+    frame.set(encode(stack({ ...DATA, checksum: 'offloaded' }), filler(101)).subarray(at, at + 2), at);
+    const packet = decode(frame);
+    assert.deepEqual(packet.problems, []);
+    assert.equal(layer(packet.layers, 'udp').checksumState, 'offloaded');
+    assert.equal(layer(packet.layers, 'tcp').checksumState, 'offloaded');
+    // A flipped bit in the VXLAN header, which only the outer sum covers, is found all the same.
+    const vni = packet.layers.find((l) => l.type === 'vxlan')?.offset ?? 0;
+    frame[vni + 6] = 2;
+    assert.deepEqual(decode(frame).problems.map((p) => `${p.protocol} ${p.code}`), ['udp bad-checksum']);
+    assert.equal(layer(decode(frame).layers, 'udp').checksumState, 'bad');
+  }
+});
+
+test('an IPv4 total length of 0: normal above 64 KiB, wrong below', () => {
+  const zeroed = (size: number): Uint8Array => {
+    const tcp = encode([{ ...V4 }, DATA], filler(100)).slice();
+    tcp.set([0, 0], 2);
+    return join(encode([{ ...ETH, etherType: 0x800 }]), tcp, filler(size));
+  };
+  const wrong = decode(zeroed(0), 1, { verifyChecksums: false });
+  assert.deepEqual(wrong.problems.map((p) => p.code), ['bad-length']);
+  const big = decode(zeroed(70_000), 1, { verifyChecksums: false });
+  assert.deepEqual(big.problems, []);
+  assert.equal(payloadOf(big).length, 70_100);
+});
+
 test('a UDP checksum that computes to 0 is sent as 0xffff and is ok', () => {
   for (let i = 0; i < 65536; i++) {
     const frame = encode([ETH, V4, { type: 'udp', srcPort: i, dstPort: 9 }]);
@@ -163,6 +197,25 @@ test('a tunnel in a tunnel in a tunnel, to any depth up to the limit, which is r
   assert.equal(tooDeep.layers.length, 128);
   assert.deepEqual(tooDeep.problems.map((p) => p.code), ['depth-limit']);
   assert.equal(decode(nested(300), 1, { maxLayers: 5000 }).layers.length, 1203);
+});
+
+test('VXLAN without the I flag is read and reported', () => {
+  const packet = decode(encode([OUTER_ETH, OUTER_V4, { type: 'udp', srcPort: 5, dstPort: 8472, checksum: 0 }, { type: 'vxlan', vni: 1, flags: 0 }, ETH, V4, ECHO]));
+  assert.deepEqual(packet.problems.map((p) => `${p.protocol} ${p.code}`), ['vxlan bad-value']);
+  assert.equal(packet.layers.at(-1)?.type, 'icmp');
+});
+
+test('the checksum behind a routing header is that of the final destination', () => {
+  const [a, b] = ['20010db8000000000000000000000007', '20010db8000000000000000000000008'];
+  const state = (routing: string, final: string): string => {
+    const segment = encode([{ ...V6, dst: final }, { type: 'udp', srcPort: 1, dstPort: 2 }], filler(5)).subarray(40);
+    return layer(decode(encode([ETH, { ...V6, nextHeader: 43 }], join(bytes(routing + a + b), segment))).layers, 'udp').checksumState;
+  };
+  // Source route (type 0): the last address. Segment routing (type 4): the first one. None left: the destination itself.
+  assert.equal(state('11040001 00000000', '2001:db8::8'), 'ok');
+  assert.equal(state('11040401 01000000', '2001:db8::7'), 'ok');
+  assert.equal(state('11040000 00000000', V6.dst), 'ok');
+  assert.equal(state('11040001 00000000', V6.dst), 'bad');
 });
 
 test('a lying length cannot make an inner layer read what lies outside', () => {

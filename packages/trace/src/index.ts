@@ -1,1 +1,16 @@
-export {};
+export * from './world.js';
+export * from './live.js';
+export * from './sockets.js';
+export * from './simulate/index.js';
+export * from './simulate/types.js';
+export { lookupRoute, decisionText, routeText } from './simulate/route.js';
+export * from './observe/index.js';
+export * from './observe/points.js';
+export type { Sighting, OuterHeader } from './observe/sighting.js';
+export { matchProbe, matchTraffic, type TrafficFacts, type Captured, type Matched, type PathError, type ProbeFacts } from './observe/match.js';
+export type { Answer } from './observe/probe.js';
+export { buildReport, predictedOf, type End, type Leg, type PredictedPacket, type Report, type Row } from './report/model.js';
+export { renderReport, textWidth, wrap, type Line, type TextOptions, type Tone } from './report/text.js';
+export { savePcapng } from './report/pcap.js';
+export { flowFor, type FlowWords } from './target.js';
+export { readCounters, risen, parseSnmp, type CounterRise, type Counters } from './observe/counters.js';

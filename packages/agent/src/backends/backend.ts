@@ -3,7 +3,8 @@
  * file with one pure function, `desired`; no backend touches the kernel or the API.
  */
 import type { NetnsState } from '@podway/netstate';
-import type { NetworkConfig } from '../config.js';
+import type { BackendConfig, BackendType, NetworkConfig } from '../config.js';
+import type { DaemonSpec } from '../daemons/spec.js';
 
 export interface Uplink {
   readonly dev: string;
@@ -17,32 +18,49 @@ export interface LocalNode {
   readonly name: string;
   readonly podCidrs: readonly string[];
   readonly uplink: Uplink;
+  /** Of the Node object: for what selects nodes by label. */
+  readonly labels?: Readonly<Record<string, string>>;
 }
 
-/** What a node tells the others about its end, in its Node object's annotation, as JSON. */
-export interface BackendData {
-  readonly type: string;
-  readonly publicIP: string;
+/** What a backend of a node tells the others about its end. Only what is public. */
+export interface BackendEnd {
   /** Of the VTEP (vxlan). */
   readonly vtepMAC?: string;
   readonly vni?: number;
   readonly port?: number;
 }
 
+/** A node's annotation: where it is, which backend it sends by, and all it takes packets from. */
+export interface NodeEnds {
+  readonly publicIP: string;
+  readonly uses: BackendType;
+  /** More than one while the cluster changes from one backend to another. */
+  readonly accepts: { readonly [T in BackendType]?: BackendEnd };
+  /** Digest of the cluster's configuration that this node has taken over, or refused. */
+  readonly judged?: string;
+  /** Why it refused it. */
+  readonly problem?: string;
+}
+
 /** Another node that can be reached. */
 export interface Peer {
   readonly name: string;
   readonly podCidrs: readonly string[];
-  readonly data: BackendData;
+  readonly ends: NodeEnds;
+  readonly labels?: Readonly<Record<string, string>>;
 }
 
-export interface Backend {
-  readonly type: string;
+export interface Backend<B extends BackendConfig = BackendConfig> {
+  readonly type: B['type'];
   /** Bytes that it adds to a packet, by the family of the underlay. */
-  overhead(config: NetworkConfig, underlay: 'inet' | 'inet6'): number;
-  publish(config: NetworkConfig, local: LocalNode): BackendData;
-  /** Everything this backend wants in the node's namespace. Pure. */
-  desired(config: NetworkConfig, local: LocalNode, peers: readonly Peer[]): Partial<NetnsState>;
+  overhead(config: NetworkConfig<B>, underlay: 'inet' | 'inet6'): number;
+  publish(config: NetworkConfig<B>, local: LocalNode): BackendEnd;
   /** Why this peer cannot be served, in words; undefined when it can. */
-  refuses(config: NetworkConfig, peer: Peer): string | undefined;
+  refuses(config: NetworkConfig<B>, local: LocalNode, peer: Peer): string | undefined;
+  /** Everything this backend wants in the node's namespace. Pure. @param mtu of pods and tunnels */
+  desired(config: NetworkConfig<B>, local: LocalNode, peers: readonly Peer[], mtu: number): Partial<NetnsState>;
+  /** Programs that must run beside the agent. Pure. */
+  daemons?(config: NetworkConfig<B>, local: LocalNode, peers: readonly Peer[]): DaemonSpec[];
+  /** Routes to peers are learned by a program and marked with this protocol: a peer is reached only when they are there. */
+  readonly learnsRoutes?: number;
 }

@@ -5,32 +5,33 @@
  */
 import { mergeStates, NFT_TABLE, type Link, type NetnsState, type NftObject } from '@podway/netstate';
 import { parseCidr, cidrFirst, formatIp } from '@podway/cni';
-import type { Backend, LocalNode, Peer } from '../backends/backend.js';
-import { podMtu } from '../backends/vxlan.js';
+import { backendOf } from '../backends/index.js';
+import type { LocalNode } from '../backends/backend.js';
 import type { NetworkConfig } from '../config.js';
 import type { AttachmentRecord } from '../ipam/index.js';
 import { hostLink } from '../wiring/bridge.js';
+import type { BackendPlan } from './transition.js';
 import { broadcastOf, familyOf, gatewayOf, macOf } from './addresses.js';
 
 export interface NodeInputs {
   readonly config: NetworkConfig;
-  readonly backend: Backend;
   readonly local: LocalNode;
-  readonly peers: readonly Peer[];
+  readonly plan: Pick<BackendPlan, 'parts' | 'mtu'>;
   readonly attachments: readonly AttachmentRecord[];
 }
 
 export function desiredNode(i: NodeInputs): NetnsState {
-  const { config, local } = i;
-  return mergeStates(local.name, baseState(config, local), i.backend.desired(config, local, i.peers), {
-    links: i.attachments.filter((r) => r.phase === 'ready').map((r) => hostLink(config, r, podMtu(config, local))),
+  const { config, local, plan } = i;
+  const ways = plan.parts.map((p) => backendOf(p.config).desired(p.config, local, p.peers, plan.mtu));
+  return mergeStates(local.name, baseState(config, local, plan.mtu), ...ways, {
+    links: i.attachments.filter((r) => r.phase === 'ready').map((r) => hostLink(config, r, plan.mtu)),
   });
 }
 
-function baseState(config: NetworkConfig, local: LocalNode): Partial<NetnsState> {
+function baseState(config: NetworkConfig, local: LocalNode, mtu: number): Partial<NetnsState> {
   const dev = config.bridge;
   const bridge: Link = {
-    name: dev, kind: 'bridge', up: true, mtu: podMtu(config, local), alias: 'podway: bridge of the pods on this node',
+    name: dev, kind: 'bridge', up: true, mtu, alias: 'podway: bridge of the pods on this node',
     // A fixed MAC: without one a bridge takes the lowest of its ports and changes it as pods come and go.
     address: macOf(gatewayOf(local.podCidrs[0]!)), bridge: { stp: false },
   };

@@ -2,10 +2,9 @@
 import { cidrOverlaps, parseCidr, tryParseIp, tryParseIpCidr } from '@podway/cni';
 import type { Node } from '@podway/kube';
 import type { NetnsState } from '@podway/netstate';
-import type { Backend, BackendData, LocalNode, Peer, Uplink } from '../backends/backend.js';
-import type { NetworkConfig } from '../config.js';
+import type { LocalNode, NodeEnds, Peer, Uplink } from '../backends/backend.js';
 
-/** A node's end of the backend, as JSON. Only what is public stands in it. */
+/** A node's ends of the network (NodeEnds), as JSON. Only what is public stands in it. */
 export const BACKEND_ANNOTATION = 'podway.io/backend';
 
 export interface PeerProblem {
@@ -22,20 +21,19 @@ export function podCidrsOf(node: Node): string[] {
 
 export const internalIp = (node: Node): string | undefined => node.status?.addresses?.find((a) => a.type === 'InternalIP')?.address;
 
-function backendData(node: Node): BackendData | undefined {
+/** What a node says of its ends, or undefined when it has said nothing that can be read. */
+export function nodeEnds(node: Node): NodeEnds | undefined {
   try {
-    const data = JSON.parse(node.metadata?.annotations?.[BACKEND_ANNOTATION] ?? '') as Partial<BackendData> | null;
-    if (typeof data?.type !== 'string' || typeof data.publicIP !== 'string' || !tryParseIp(data.publicIP)) return undefined;
-    return data as BackendData;
+    const ends = JSON.parse(node.metadata?.annotations?.[BACKEND_ANNOTATION] ?? '') as Partial<NodeEnds> | null;
+    if (typeof ends?.publicIP !== 'string' || !tryParseIp(ends.publicIP) || typeof ends.uses !== 'string') return undefined;
+    return typeof ends.accepts === 'object' && ends.accepts !== null ? (ends as NodeEnds) : undefined;
   } catch {
     return undefined;
   }
 }
 
-/** All other nodes: those that can be served, by name, and those that cannot, with the reason. */
-export function peersOf(
-  nodes: readonly Node[], self: string, config: NetworkConfig, backend: Backend,
-): { peers: Peer[]; problems: PeerProblem[] } {
+/** All other nodes that have said where they are, by name, and those that have not, with the reason. */
+export function peersOf(nodes: readonly Node[], self: string): { peers: Peer[]; problems: PeerProblem[] } {
   const peers: Peer[] = [];
   const problems: PeerProblem[] = [];
   const taken = new Map<string, string>();
@@ -45,22 +43,21 @@ export function peersOf(
     const name = node.metadata?.name ?? '';
     const podCidrs = podCidrsOf(node);
     if (name === self) continue;
-    const data = backendData(node);
-    const peer = data && { name, podCidrs, data };
+    const ends = nodeEnds(node);
     const twice = podCidrs.map((c) => taken.get(c)).find((n) => n !== undefined);
     const mine = podCidrs.find((c) => own.some((o) => cidrOverlaps(o, parseCidr(c))));
     const reason =
       podCidrs.length === 0 ? 'it has no pod CIDR yet'
-      : !peer ? 'it has not published its end of the network yet'
+      : !ends ? 'it has not published its end of the network yet'
       : mine ? `its pod CIDR ${mine} overlaps that of this node, ${self}`
       : twice ? `its pod CIDR ${podCidrs.join(', ')} is already that of node ${twice}`
-      : backend.refuses(config, peer);
-    if (reason !== undefined || !peer) {
+      : undefined;
+    if (reason !== undefined || !ends) {
       problems.push({ node: name, reason: reason ?? '' });
       continue;
     }
     for (const c of podCidrs) taken.set(c, name);
-    peers.push(peer);
+    peers.push({ name, podCidrs, ends, labels: node.metadata?.labels ?? {} });
   }
   return { peers, problems };
 }
@@ -83,5 +80,5 @@ export function localNode(node: Node, state: NetnsState): LocalNode | undefined 
   const uplink = uplinkOf(state, internalIp(node));
   const podCidrs = podCidrsOf(node);
   if (!uplink || podCidrs.length === 0) return undefined;
-  return { name: node.metadata?.name ?? '', podCidrs, uplink };
+  return { name: node.metadata?.name ?? '', podCidrs, uplink, labels: node.metadata?.labels ?? {} };
 }

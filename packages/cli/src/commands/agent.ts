@@ -9,7 +9,7 @@ export const command = defineCommand({
   arguments: {},
   options: {
     node: text('NAME', 'name of this node in the API'),
-    kubeconfig: text('FILE', 'how the API server is reached (in a cluster: its service account)', { complete: 'files' }),
+    kubeconfig: text('FILE', 'how the API server is reached (in a cluster: its service account); waits until the file is there', { complete: 'files' }),
     network: text('FILE', 'net-conf.json of the cluster', { default: '/etc/podway/net-conf.json', complete: 'files' }),
     socket: text('PATH', 'socket for the CNI shim', { default: '/run/podway/agent.sock' }),
     state: text('DIR', 'where attachments are recorded', { default: '/var/lib/podway' }),
@@ -21,6 +21,7 @@ export const command = defineCommand({
   async run({ options, signal, write, onExit }) {
     if (options.node === undefined) throw usageError('--node is missing', 'The name this node has in the API: kubectl get nodes');
     const [{ Agent, eventLine }, { RemoteClient }, { readFile }] = await Promise.all([import('@podway/agent'), import('@podway/kube'), import('node:fs/promises')]);
+    if (options.kubeconfig !== undefined) await present(options.kubeconfig, signal);
     const client = await RemoteClient.load(options.kubeconfig === undefined ? {} : { kubeconfig: options.kubeconfig });
     onExit(() => client.close());
     const agent = await Agent.start({
@@ -32,3 +33,14 @@ export const command = defineCommand({
     await new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true }));
   },
 });
+
+const LOOK_MS = 10;
+
+/** A lab starts its agents before its API: what takes longest, loading the program, is done by then. */
+async function present(file: string, signal: AbortSignal): Promise<void> {
+  const { existsSync } = await import('node:fs');
+  while (!existsSync(file)) {
+    signal.throwIfAborted();
+    await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+  }
+}

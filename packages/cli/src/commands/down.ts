@@ -20,7 +20,7 @@ export const command = defineCommand({
         : `There is no lab ${l.lab}; nothing was done.`).join('\n'),
   },
   async run({ options, progress }) {
-    const { down, labNames } = await import('@podway/lab');
+    const { down, labNames } = await import('@podway/lab/client');
     const names = options.all ? labNames() : [options.lab];
     const results = [];
     for (const name of names) {

@@ -21,13 +21,12 @@ export const command = defineCommand({
     ['podway exec --tools web-a -- tcpdump -ni eth0 -c 5', 'a tool that the image lacks'],
   ],
   needsRoot: true,
-  passThrough: true,
   ownSignals: true,
   view: { text: () => '' },
   async run({ args, options, setExitCode }) {
     const words = args.command[0] === '--' ? args.command.slice(1) : args.command;
     if (words.length === 0) throw usageError('no command was given', `podway exec ${args.pod} -- sh`);
-    const { binary, execInContainer, execInNamespaces } = await import('@podway/lab');
+    const { binary, execInContainer, execInNamespaces } = await import('@podway/lab/client');
     const record = await podRecord(options.lab, options.namespace, args.pod);
     const init = binary('podway-init');
     const env = { ...(process.env['TERM'] ? { TERM: process.env['TERM'] } : {}) };

@@ -11,21 +11,36 @@ import { command as exec } from './exec.js';
 import { command as get } from './get.js';
 import { command as labProcess } from './lab-process.js';
 import { command as logs } from './logs.js';
+import { command as nodeAdd } from './node-add.js';
 import { command as nodeExec } from './node-exec.js';
+import { command as nodeRemove } from './node-remove.js';
 import { command as run } from './run.js';
 import { command as status } from './status.js';
+import { command as networkGet } from './network-get.js';
+import { command as networkSet } from './network-set.js';
+import { command as bgpRoutes } from './bgp-routes.js';
+import { command as bgpStatus } from './bgp-status.js';
+import { command as trace } from './trace.js';
 import { command as up } from './up.js';
 import { command as netnsList } from './netns-list.js';
+import { command as inspectNode } from './inspect-node.js';
+import { command as inspectPod } from './inspect-pod.js';
+import { command as nsenter } from './nsenter.js';
+import { command as netnsExpose } from './netns-expose.js';
+import { command as capture } from './capture.js';
 import { command as version } from './version.js';
 
 export const commands: readonly CommandModule[] = [
-  up, down, status, get, run, deleteCommand, exec, logs, nodeExec,
-  netnsList, inspectNetns, version, completion, help, agent, complete, labProcess,
+  up, down, status, get, run, deleteCommand, exec, logs, nodeExec, nodeAdd, nodeRemove,
+  trace, networkGet, networkSet, bgpStatus, bgpRoutes,
+  capture, nsenter, inspectNode, inspectPod, inspectNetns, netnsList, netnsExpose, version, completion, help, agent, complete, labProcess,
 ];
 
 /** What verbs of several words have in common. */
 export const groups: Readonly<Record<string, string>> = {
   node: 'Nodes of a lab',
+  network: 'How pods of different nodes reach each other',
+  bgp: 'BGP sessions and routes of nodes',
   netns: 'Network namespaces of this machine',
   inspect: 'Look at one thing in full',
 };

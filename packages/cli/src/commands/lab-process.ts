@@ -13,8 +13,8 @@ export const command = defineCommand({
   needsRoot: true,
   view: { text: () => '' },
   async run({ args, signal, write, onExit }) {
-    const [{ configFile, Lab, LabLayout, thisProgram }, { readFile }] = await Promise.all([import('@podway/lab'), import('node:fs/promises')]);
-    const config = JSON.parse(await readFile(configFile(new LabLayout(args.lab)), 'utf8')) as LabConfig;
+    const [{ Lab, LabLayout, thisProgram }, { readFile }] = await Promise.all([import('@podway/lab'), import('node:fs/promises')]);
+    const config = JSON.parse(await readFile(new LabLayout(args.lab).config, 'utf8')) as LabConfig;
     const emit = (e: LabEvent): void => {
       if (e.type !== 'progress') write(`${new Date().toISOString()} ${JSON.stringify(e)}\n`);
       // Whoever started us may have gone (it does when all is ready).

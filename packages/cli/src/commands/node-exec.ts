@@ -1,8 +1,7 @@
-import { PodwayError } from '@podway/errors';
 import { defineCommand, flag, required, variadic } from '../command.js';
 import { runInTerminal } from '../child.js';
 import { usageError } from '../errors.js';
-import { labOption } from '../lab.js';
+import { labOption, noNode } from '../lab.js';
 
 export const command = defineCommand({
   name: 'node exec',
@@ -20,20 +19,15 @@ export const command = defineCommand({
     ['podway node exec m1 -- bash', 'a shell'],
   ],
   needsRoot: true,
-  passThrough: true,
   ownSignals: true,
   view: { text: () => '' },
   async run({ args, options, setExitCode }) {
     const words = args.command[0] === '--' ? args.command.slice(1) : args.command;
     if (words.length === 0) throw usageError('no command was given', `podway node exec ${args.node} -- bash`);
-    const { binary, execInNode, mustRun } = await import('@podway/lab');
+    const { binary, execInNode, mustRun } = await import('@podway/lab/client');
     const state = mustRun(options.lab);
     const node = state.nodes.find((n) => n.name === args.node);
-    if (!node) {
-      throw new PodwayError('NODE_NOT_FOUND', `lab ${options.lab} has no node ${args.node}`, {
-        object: `node ${args.node}`, hint: `Nodes: ${state.nodes.map((n) => n.name).join(', ')}`,
-      });
-    }
+    if (!node) throw noNode(options.lab, args.node, state);
     const env = { PATH: process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin', HOME: '/root', ...(process.env['TERM'] ? { TERM: process.env['TERM'] } : {}) };
     setExitCode(await runInTerminal(execInNode(binary('podway-init'), node.holderPid, words, env)));
   },

@@ -104,7 +104,7 @@ export const command = defineCommand({
   ],
   needsRoot: true,
   view: { text: view, json: ({ drawing: _, ...rest }: UpResult) => rest },
-  async run({ options, progress, signal, setExitCode }) {
+  async run({ options, progress, signal, setExitCode, onExit }) {
     if (options.file !== undefined && options.nodes !== undefined) throw usageError('--nodes and --file exclude each other', 'The file says how many nodes there are.');
     const lab = await import('@podway/lab');
     const config = options.file === undefined
@@ -113,7 +113,11 @@ export const command = defineCommand({
     const following = follow(progress);
     let launched;
     try {
-      launched = await lab.launch({ config, program: lab.thisProgram(), onEvent: following.onEvent, signal, retain: options.retain });
+      const launching = lab.launch({ config, program: lab.thisProgram(), onEvent: following.onEvent, signal, retain: options.retain });
+      // After Ctrl-C it takes away what was made: the program ends when that is done.
+      const waited = onExit(() => launching.then(() => undefined, () => undefined));
+      launched = await launching;
+      waited();
     } catch (e) {
       following.end(true);
       throw e;

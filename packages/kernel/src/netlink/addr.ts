@@ -45,6 +45,8 @@ export interface AddrSpec {
   /** IPv4: defaults to none; `ip` sets it only when asked too. */
   readonly broadcast?: string;
   readonly scope?: Scope;
+  /** The other end, on point-to-point links. */
+  readonly peer?: string;
 }
 
 /** struct ifaddrmsg: family, prefixlen, flags, scope, index. */
@@ -65,7 +67,7 @@ function body(spec: AddrSpec): (w: Writer) => void {
       family: familyNumber(family), prefix: spec.prefix, index: spec.index,
       scope: SCOPE[spec.scope ?? 'global'], flags: family === 'inet6' ? IFA_F_NODAD : 0,
     });
-    writeAttributes(w, ADDR, { address: spec.address, local: spec.address, broadcast: spec.broadcast });
+    writeAttributes(w, ADDR, { address: spec.peer ?? spec.address, local: spec.address, broadcast: spec.broadcast });
   };
 }
 

@@ -1,5 +1,5 @@
 /** IP addresses between text and bytes, as netlink carries them (network order, 4 or 16 bytes). */
-import { isIPv4, isIPv6 } from 'node:net';
+import { isIPv6 } from 'node:net';
 import { PodwayError } from '@podway/errors';
 import type { Codec } from './codec.js';
 
@@ -13,22 +13,39 @@ export type Family = 'inet' | 'inet6';
 export const familyNumber = (f: Family): number => (f === 'inet' ? AF_INET : AF_INET6);
 export const familyOf = (address: string): Family => (address.includes(':') ? 'inet6' : 'inet');
 
+/**
+ * Writes the four bytes of a dotted address. One pass, no regular expression: it runs for every address of every request.
+ * @returns false, with nothing useful written, when the text is not an IPv4 address as inet_pton(3) takes it (no leading zeros).
+ */
+function writeIPv4(b: Uint8Array, at: number, text: string): boolean {
+  const end = text.length;
+  if (end < 7 || end > 15) return false;
+  let octet = 0;
+  let n = 0;
+  let digits = 0;
+  for (let i = 0; i < end; i++) {
+    const ch = text.charCodeAt(i);
+    if (ch === 46) {
+      if (digits === 0 || octet === 3) return false;
+      b[at + octet++] = n;
+      n = 0;
+      digits = 0;
+    } else {
+      if (ch < 48 || ch > 57 || (digits > 0 && n === 0)) return false;
+      n = n * 10 + ch - 48;
+      digits++;
+      if (n > 255) return false;
+    }
+  }
+  if (digits === 0 || octet !== 3) return false;
+  b[at + 3] = n;
+  return true;
+}
+
 /** @throws BAD_ADDRESS */
 export function addressBytes(address: string): Buffer {
-  if (isIPv4(address)) {
-    const b = Buffer.allocUnsafe(4);
-    let at = 0;
-    let n = 0;
-    for (let i = 0; i < address.length; i++) {
-      const ch = address.charCodeAt(i);
-      if (ch === 46) {
-        b[at++] = n;
-        n = 0;
-      } else n = n * 10 + ch - 48;
-    }
-    b[at] = n;
-    return b;
-  }
+  const four = Buffer.allocUnsafe(4);
+  if (writeIPv4(four, 0, address)) return four;
   if (!isIPv6(address)) throw new PodwayError('BAD_ADDRESS', `"${address}" is not an IP address`);
   let text = address.replace(/%.*$/, '');
   const tail = /^(.*:)(\d+\.\d+\.\d+\.\d+)$/.exec(text);
@@ -67,8 +84,10 @@ export function addressText(b: Buffer, start = 0, end = b.length): string | unde
 
 export const ip: Codec<string> = {
   write(w, v) {
+    const at = w.reserve(4);
+    if (writeIPv4(w.buffer, at, v)) return;
     const bytes = addressBytes(v);
-    const at = w.reserve(bytes.length);
+    w.reserve(12);
     w.buffer.set(bytes, at);
   },
   read: (b, start, end) => addressText(b, start, end),

@@ -1,6 +1,6 @@
 /** IFLA_* attributes. Source: linux/if_link.h (numbers are ABI). */
 import { ip } from './address.js';
-import { attr, bool8, i32, list, mac, nested, raw, str, u16, u16be, u32, u8, type Attributes, type Codec } from './codec.js';
+import { attr, bool8, flag, i32, list, mac, nested, raw, str, u16, u16be, u32, u8, type Attributes, type Codec } from './codec.js';
 
 /** struct rtnl_link_stats64, the first twelve counters plus nohandler. */
 export interface LinkStats {
@@ -85,17 +85,36 @@ export const BRIDGE_PORT = {
 
 export const MACVLAN = { mode: attr(1, 'IFLA_MACVLAN_MODE', u32) } as const;
 
+/** MACVLAN_MODE_*: `private` (no talk between them), `vepa` (through the switch outside), `bridge` (directly), `passthru` (one takes the device over), `source`. */
+export const MACVLAN_MODE = { private: 1, vepa: 2, bridge: 4, passthru: 8, source: 16 } as const;
+export type MacvlanMode = keyof typeof MACVLAN_MODE;
+/** `bridge` for 4; undefined for a number that is no mode. */
+export const macvlanModeName = (mode: number): MacvlanMode | undefined =>
+  (Object.keys(MACVLAN_MODE) as MacvlanMode[]).find((name) => MACVLAN_MODE[name] === mode);
+
+export const VLAN = {
+  id: attr(1, 'IFLA_VLAN_ID', u16),
+  flags: attr(2, 'IFLA_VLAN_FLAGS', raw),
+  /** EtherType: 0x8100 (802.1Q, the default) or 0x88a8 (802.1ad). */
+  protocol: attr(5, 'IFLA_VLAN_PROTOCOL', u16be),
+} as const;
+
 export const IPTUN = {
   link: attr(1, 'IFLA_IPTUN_LINK', u32),
   local: attr(2, 'IFLA_IPTUN_LOCAL', ip),
   remote: attr(3, 'IFLA_IPTUN_REMOTE', ip),
   ttl: attr(4, 'IFLA_IPTUN_TTL', u8),
   tos: attr(5, 'IFLA_IPTUN_TOS', u8),
+  encapLimit: attr(6, 'IFLA_IPTUN_ENCAP_LIMIT', u8),
+  /** IP protocol carried: 4 IPv4, 41 IPv6, 0 any. */
+  proto: attr(9, 'IFLA_IPTUN_PROTO', u8),
   pmtudisc: attr(10, 'IFLA_IPTUN_PMTUDISC', bool8),
+  collectMetadata: attr(19, 'IFLA_IPTUN_COLLECT_METADATA', flag),
+  fwmark: attr(20, 'IFLA_IPTUN_FWMARK', u32),
 } as const;
 
 /** IFLA_INFO_DATA is laid out by the kind; the kinds with a table are decoded, others kept raw. */
-export const INFO_DATA = { vxlan: VXLAN, bridge: BRIDGE, macvlan: MACVLAN, ipip: IPTUN } as const;
+export const INFO_DATA = { vxlan: VXLAN, bridge: BRIDGE, macvlan: MACVLAN, vlan: VLAN, ipip: IPTUN, sit: IPTUN, ip6tnl: IPTUN } as const;
 
 const INFO = {
   kind: attr(1, 'IFLA_INFO_KIND', str),
@@ -103,8 +122,6 @@ const INFO = {
   slaveKind: attr(4, 'IFLA_INFO_SLAVE_KIND', str),
   slaveData: attr(5, 'IFLA_INFO_SLAVE_DATA', raw),
 } as const;
-
-const PROP_LIST = 53;
 
 export const LINK = {
   address: attr(1, 'IFLA_ADDRESS', mac),
@@ -133,7 +150,7 @@ export const LINK = {
   newIfindex: attr(49, 'IFLA_NEW_IFINDEX', i32),
   minMtu: attr(50, 'IFLA_MIN_MTU', u32),
   maxMtu: attr(51, 'IFLA_MAX_MTU', u32),
-  altNames: attr(PROP_LIST, 'IFLA_PROP_LIST', list(52, str)),
+  altNames: attr(52, 'IFLA_PROP_LIST', list(53, str)),
 } as const;
 
 /** Attributes of the peer that stand in a veth's info data behind a second ifinfomsg. */
@@ -143,3 +160,5 @@ export type LinkAttributes = Attributes<typeof LINK>;
 export type VxlanAttributes = Attributes<typeof VXLAN>;
 export type BridgeAttributes = Attributes<typeof BRIDGE>;
 export type BridgePortAttributes = Attributes<typeof BRIDGE_PORT>;
+export type TunnelAttributes = Attributes<typeof IPTUN>;
+export type VlanAttributes = Attributes<typeof VLAN>;

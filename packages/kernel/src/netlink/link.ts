@@ -8,8 +8,9 @@
 import { PodwayError, isPodwayError } from '@podway/errors';
 import { readAttributes, writeAttribute, writeAttributes, raw, type Writer, type Codec } from './codec.js';
 import {
-  BRIDGE, BRIDGE_PORT, INFO_DATA, LINK, VETH_INFO_PEER, VXLAN,
-  type BridgeAttributes, type BridgePortAttributes, type LinkAttributes, type LinkStats, type VxlanAttributes,
+  BRIDGE, BRIDGE_PORT, INFO_DATA, IPTUN, LINK, MACVLAN_MODE, VETH_INFO_PEER, VLAN, VXLAN,
+  type BridgeAttributes, type BridgePortAttributes, type LinkAttributes, type LinkStats, type MacvlanMode,
+  type TunnelAttributes, type VlanAttributes, type VxlanAttributes,
 } from './link-tables.js';
 import { NLM_F_CREATE, NLM_F_EXCL, type Answer, type NetlinkSocket, type Request } from './socket.js';
 import { AF_BRIDGE } from './address.js';
@@ -17,12 +18,14 @@ import { AF_BRIDGE } from './address.js';
 const RTM_NEWLINK = 16;
 const RTM_DELLINK = 17;
 const RTM_GETLINK = 18;
+const RTM_SETLINK = 19;
 const IFF_UP = 0x1;
 const IFF_NOARP = 0x80;
 const IFF_PROMISC = 0x100;
 const IFF_LOWER_UP = 0x10000;
 const IFF_RUNNING = 0x40;
 const RTEXT_FILTER_VF = 1;
+const IPPROTO_IPIP = 4;
 
 /** IFF_*. Source: linux/if.h; the order is that of print_link_flags in iproute2. */
 const FLAGS = [
@@ -70,6 +73,9 @@ export interface LinkInfo {
   readonly vxlan: VxlanAttributes | undefined;
   readonly bridge: BridgeAttributes | undefined;
   readonly macvlanMode: number | undefined;
+  /** ipip, sit, ip6tnl. */
+  readonly tunnel: TunnelAttributes | undefined;
+  readonly vlan: VlanAttributes | undefined;
   readonly port: (Omit<BridgePortAttributes, 'state'> & { readonly state: PortState | undefined }) | undefined;
   readonly stats: LinkStats | undefined;
 }
@@ -88,7 +94,11 @@ export type LinkSpec = { readonly name: string; /** Wished index. */ readonly in
     | { readonly kind: 'veth'; readonly peer: { readonly name: string; readonly netnsFd?: number } & Omit<LinkSettings, 'master'> }
     | { readonly kind: 'bridge'; readonly bridge?: Omit<BridgeAttributes, 'unknown'> }
     | { readonly kind: 'vxlan'; readonly vxlan: Omit<VxlanAttributes, 'unknown'> }
-    | { readonly kind: 'macvlan'; readonly link: number; readonly mode: number; readonly netnsFd?: number }
+    | { readonly kind: 'macvlan'; readonly link: number; readonly mode: number | MacvlanMode; readonly netnsFd?: number }
+    | { readonly kind: 'vlan'; readonly link: number; readonly id: number; /** EtherType; default 0x8100. */ readonly protocol?: number; readonly netnsFd?: number }
+    /** A TTL other than 0 (inherit) needs pmtudisc, which is on by default. `link` binds the tunnel to the uplink. */
+    | { readonly kind: 'ipip'; readonly tunnel: Pick<TunnelAttributes, 'link' | 'local' | 'remote' | 'ttl' | 'tos' | 'pmtudisc'> }
+    | { readonly kind: 'ifb' | 'dummy' | 'wireguard' }
   );
 
 /** struct ifinfomsg: family, pad, type, index, flags, change. */
@@ -141,6 +151,8 @@ export function decodeLink(a: Answer): LinkInfo | undefined {
     vxlan: info('vxlan'),
     bridge: info('bridge'),
     macvlanMode: info('macvlan')?.mode,
+    tunnel: info('ipip') ?? info('sit') ?? info('ip6tnl'),
+    vlan: info('vlan'),
     port: port && { ...port, state: port.state === undefined ? undefined : PORT_STATE[port.state] },
     stats: v.stats64,
   };
@@ -176,7 +188,7 @@ function createRequest(spec: LinkSpec): Request {
     body(w) {
       header(w, spec.index === undefined ? {} : { index: spec.index });
       writeAttributes(w, LINK, { ifname: spec.name, ...settings(spec) });
-      if (spec.kind === 'macvlan') writeAttributes(w, LINK, { link: spec.link, netnsFd: spec.netnsFd });
+      if (spec.kind === 'macvlan' || spec.kind === 'vlan') writeAttributes(w, LINK, { link: spec.link, netnsFd: spec.netnsFd });
       writeAttribute(w, LINK.linkinfo.number, inline((w2) => {
         writeAttribute(w2, 1, inline((w3) => w3.buffer.write(spec.kind, w3.reserve(spec.kind.length + 1))), undefined);
         if (spec.kind === 'veth') {
@@ -188,18 +200,21 @@ function createRequest(spec: LinkSpec): Request {
             }), undefined)), undefined, true);
         } else {
           const data = infoData(spec);
-          writeAttribute(w2, 2, inline((w3) => data(w3)), undefined, true);
+          if (data) writeAttribute(w2, 2, inline((w3) => data(w3)), undefined, true);
         }
       }), undefined, true);
     },
   };
 }
 
-function infoData(spec: Exclude<LinkSpec, { kind: 'veth' }>): (w: Writer) => void {
+function infoData(spec: Exclude<LinkSpec, { kind: 'veth' }>): ((w: Writer) => void) | undefined {
   switch (spec.kind) {
     case 'bridge': return (w) => writeAttributes(w, BRIDGE, spec.bridge ?? {});
     case 'vxlan': return (w) => writeAttributes(w, VXLAN, spec.vxlan);
-    case 'macvlan': return (w) => writeAttributes(w, INFO_DATA.macvlan, { mode: spec.mode });
+    case 'macvlan': return (w) => writeAttributes(w, INFO_DATA.macvlan, { mode: typeof spec.mode === 'number' ? spec.mode : MACVLAN_MODE[spec.mode] });
+    case 'vlan': return (w) => writeAttributes(w, VLAN, { id: spec.id, protocol: spec.protocol });
+    case 'ipip': return (w) => writeAttributes(w, IPTUN, { pmtudisc: true, ...spec.tunnel, proto: IPPROTO_IPIP });
+    case 'ifb': case 'dummy': case 'wireguard': return undefined;
   }
 }
 
@@ -228,7 +243,8 @@ export function setRequest(
 /** Settings of a bridge port. Equivalent: `bridge link set dev NAME hairpin on`. */
 export function setPortRequest(index: number, port: Omit<BridgePortAttributes, 'unknown'>, name = `#${index}`): Request {
   return {
-    type: RTM_NEWLINK,
+    // RTM_NEWLINK is accepted too, and does nothing.
+    type: RTM_SETLINK,
     flags: 0,
     doing: `set bridge port ${name}`,
     body(w) {

@@ -3,7 +3,7 @@
  * Equivalent: `ip neigh`, `bridge fdb`. Source: linux/neighbour.h.
  */
 import { AF_BRIDGE, AF_INET, AF_INET6, familyNumber, familyOf, ip, type Family } from './address.js';
-import { attr, mac, readAttributes, u16, u16be, u32, u8, writeAttributes, type Attributes, type Writer } from './codec.js';
+import { attr, ignored, mac, put, readAttributes, u16, u16be, u32, u8, type Attributes, type Writer } from './codec.js';
 import { NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, type Answer, type NetlinkSocket, type Request } from './socket.js';
 
 const RTM_NEWNEIGH = 28;
@@ -16,13 +16,20 @@ const NTF_PROXY = 0x08;
 const NTF_EXT_LEARNED = 0x10;
 const NTF_ROUTER = 0x80;
 
-const STATE = { incomplete: 1, reachable: 2, stale: 4, delay: 8, probe: 16, failed: 32, noarp: 64, permanent: 128 } as const;
+/** Permanent first: `bridge` makes entries that are permanent and noarp, and they count as permanent. */
+const STATE = { permanent: 128, noarp: 64, incomplete: 1, reachable: 2, stale: 4, delay: 8, probe: 16, failed: 32 } as const;
 export type NeighState = keyof typeof STATE | 'none';
-const stateName = (n: number): NeighState => (Object.entries(STATE).find(([, v]) => n & v)?.[0] as NeighState | undefined) ?? 'none';
+/** By priority: `bridge fdb add … permanent` sets NOARP as well, and is shown as permanent. */
+const STATES_SHOWN = (['permanent', 'noarp', 'incomplete', 'reachable', 'stale', 'delay', 'probe', 'failed'] as const).map((name) => [name, STATE[name]] as const);
+function stateName(n: number): NeighState {
+  for (const [name, bit] of STATES_SHOWN) if (n & bit) return name;
+  return 'none';
+}
 
 const NEIGH = {
   dst: attr(1, 'NDA_DST', ip),
   lladdr: attr(2, 'NDA_LLADDR', mac),
+  cacheInfo: attr(3, 'NDA_CACHEINFO', ignored),
   probes: attr(4, 'NDA_PROBES', u32),
   vlan: attr(5, 'NDA_VLAN', u16),
   port: attr(6, 'NDA_PORT', u16be),
@@ -65,28 +72,28 @@ export interface FdbInfo {
 export interface NeighSpec {
   readonly index: number;
   readonly dst: string;
-  readonly lladdr?: string;
-  readonly state?: NeighState;
-  readonly proxy?: boolean;
+  readonly lladdr?: string | undefined;
+  readonly state?: NeighState | undefined;
+  readonly proxy?: boolean | undefined;
 }
 
 export interface FdbSpec {
   readonly index: number;
   readonly lladdr: string;
-  readonly dst?: string;
-  readonly state?: NeighState;
+  readonly dst?: string | undefined;
+  readonly state?: NeighState | undefined;
   /** In the bridge's table rather than the device's own. */
-  readonly inMaster?: boolean;
-  readonly vlan?: number;
+  readonly inMaster?: boolean | undefined;
+  readonly vlan?: number | undefined;
 }
 
 /** struct ndmsg: family, pad1, pad2, ifindex, state, flags, type. */
-function header(w: Writer, o: { family: number; index?: number; state?: number; flags?: number }): void {
+function header(w: Writer, family: number, index = 0, state = 0, flags = 0): void {
   const at = w.reserve(12);
-  w.buffer.writeUInt8(o.family, at);
-  w.buffer.writeInt32LE(o.index ?? 0, at + 4);
-  w.buffer.writeUInt16LE(o.state ?? 0, at + 8);
-  w.buffer.writeUInt8(o.flags ?? 0, at + 10);
+  const d = w.view;
+  d.setUint8(at, family);
+  d.setInt32(at + 4, index, true);
+  d.setUint32(at + 8, state | (flags << 16), true);
 }
 
 const stateNumber = (s: NeighState | undefined): number => (s === 'none' ? 0 : STATE[s ?? 'permanent']);
@@ -95,48 +102,66 @@ const FLAGS: Readonly<Record<How, number>> = {
   add: NLM_F_CREATE | NLM_F_EXCL, replace: NLM_F_CREATE | NLM_F_REPLACE, append: NLM_F_CREATE | NLM_F_APPEND,
 };
 
+/** Classes, not closures: these go out by the thousand, and their words are made only when something is refused. */
+class NeighRequest implements Request {
+  readonly type: number;
+  readonly flags: number;
+
+  constructor(
+    private readonly spec: NeighSpec,
+    private readonly how: How | 'delete',
+  ) {
+    this.type = how === 'delete' ? RTM_DELNEIGH : RTM_NEWNEIGH;
+    this.flags = how === 'delete' ? 0 : FLAGS[how];
+  }
+
+  get doing(): string {
+    const { dst, lladdr, index } = this.spec;
+    return `${this.how} neighbour ${dst}${this.how === 'delete' ? '' : ` lladdr ${lladdr ?? '-'}`} on link #${index}`;
+  }
+
+  body(w: Writer): void {
+    const s = this.spec;
+    const deleting = this.how === 'delete';
+    header(w, familyNumber(familyOf(s.dst)), s.index, s.proxy || deleting ? 0 : stateNumber(s.state), s.proxy ? NTF_PROXY : 0);
+    put(w, NEIGH.dst, s.dst);
+    if (!deleting) put(w, NEIGH.lladdr, s.lladdr);
+  }
+}
+
+class FdbRequest implements Request {
+  readonly type: number;
+  readonly flags: number;
+
+  constructor(
+    private readonly spec: FdbSpec,
+    private readonly how: How | 'delete',
+  ) {
+    this.type = how === 'delete' ? RTM_DELNEIGH : RTM_NEWNEIGH;
+    this.flags = how === 'delete' ? 0 : FLAGS[how];
+  }
+
+  get doing(): string {
+    const { lladdr, dst, index } = this.spec;
+    return `${this.how} FDB entry ${lladdr}${dst ? ` dst ${dst}` : ''} on link #${index}`;
+  }
+
+  body(w: Writer): void {
+    const s = this.spec;
+    header(w, AF_BRIDGE, s.index, stateNumber(s.state), s.inMaster ? NTF_MASTER : NTF_SELF);
+    put(w, NEIGH.dst, s.dst);
+    put(w, NEIGH.lladdr, s.lladdr);
+    put(w, NEIGH.vlan, s.vlan);
+  }
+}
+
 /** Equivalent: `ip neigh add|replace DST lladdr MAC dev DEV nud permanent`. */
-export function addNeighRequest(s: NeighSpec, how: Exclude<How, 'append'> = 'add'): Request {
-  return {
-    type: RTM_NEWNEIGH,
-    flags: FLAGS[how],
-    doing: `${how} neighbour ${s.dst} lladdr ${s.lladdr ?? '-'} on link #${s.index}`,
-    body(w) {
-      header(w, { family: familyNumber(familyOf(s.dst)), index: s.index, state: s.proxy ? 0 : stateNumber(s.state), flags: s.proxy ? NTF_PROXY : 0 });
-      writeAttributes(w, NEIGH, { dst: s.dst, lladdr: s.lladdr });
-    },
-  };
-}
-
-export function deleteNeighRequest(s: NeighSpec): Request {
-  return {
-    type: RTM_DELNEIGH,
-    flags: 0,
-    doing: `delete neighbour ${s.dst} on link #${s.index}`,
-    body(w) {
-      header(w, { family: familyNumber(familyOf(s.dst)), index: s.index, flags: s.proxy ? NTF_PROXY : 0 });
-      writeAttributes(w, NEIGH, { dst: s.dst });
-    },
-  };
-}
-
-function fdbBody(s: FdbSpec): (w: Writer) => void {
-  return (w) => {
-    header(w, { family: AF_BRIDGE, index: s.index, state: stateNumber(s.state), flags: s.inMaster ? NTF_MASTER : NTF_SELF });
-    writeAttributes(w, NEIGH, { dst: s.dst, lladdr: s.lladdr, vlan: s.vlan });
-  };
-}
-
-const fdbWords = (s: FdbSpec): string => `FDB entry ${s.lladdr}${s.dst ? ` dst ${s.dst}` : ''} on link #${s.index}`;
+export const addNeighRequest = (s: NeighSpec, how: Exclude<How, 'append'> = 'add'): Request => new NeighRequest(s, how);
+export const deleteNeighRequest = (s: NeighSpec): Request => new NeighRequest(s, 'delete');
 
 /** Equivalent: `bridge fdb add|replace|append MAC dev DEV dst IP self permanent`. */
-export function addFdbRequest(s: FdbSpec, how: How = 'add'): Request {
-  return { type: RTM_NEWNEIGH, flags: FLAGS[how], doing: `${how} ${fdbWords(s)}`, body: fdbBody(s) };
-}
-
-export function deleteFdbRequest(s: FdbSpec): Request {
-  return { type: RTM_DELNEIGH, flags: 0, doing: `delete ${fdbWords(s)}`, body: fdbBody(s) };
-}
+export const addFdbRequest = (s: FdbSpec, how: How = 'add'): Request => new FdbRequest(s, how);
+export const deleteFdbRequest = (s: FdbSpec): Request => new FdbRequest(s, 'delete');
 
 interface Raw {
   readonly family: number;
@@ -180,11 +205,11 @@ function decodeFdb(a: Answer): FdbInfo | undefined {
 /** Neighbours of both families, proxy entries included. */
 export function listNeighs(socket: NetlinkSocket): NeighInfo[] {
   const dump = (family: number, flags: number) =>
-    socket.dump({ type: RTM_GETNEIGH, flags: 0, doing: 'list neighbours', body: (w) => header(w, { family, flags }) }, decodeNeigh);
+    socket.dump({ type: RTM_GETNEIGH, flags: 0, doing: 'list neighbours', body: (w) => header(w, family, 0, 0, flags) }, decodeNeigh);
   return [AF_INET, AF_INET6].flatMap((family) => [...dump(family, 0), ...dump(family, NTF_PROXY)]);
 }
 
 /** FDB entries of all bridges and VXLAN devices. */
 export function listFdb(socket: NetlinkSocket): FdbInfo[] {
-  return socket.dump({ type: RTM_GETNEIGH, flags: 0, doing: 'list FDB entries', body: (w) => header(w, { family: AF_BRIDGE }) }, decodeFdb);
+  return socket.dump({ type: RTM_GETNEIGH, flags: 0, doing: 'list FDB entries', body: (w) => header(w, AF_BRIDGE) }, decodeFdb);
 }

@@ -1,7 +1,7 @@
 /** Routes. Equivalent: `ip route`, `ip -6 route`. Source: rtnetlink(7), linux/rtnetlink.h. */
 import { isPodwayError } from '@podway/errors';
 import { AF_INET, AF_INET6, addressText, familyNumber, familyOf, ip, type Family } from './address.js';
-import { attr, nested, readAttributes, u16, u32, u8, writeAttributes, type Codec, type Writer } from './codec.js';
+import { attr, ignored, nested, put, readAttributes, u16, u32, u8, writeAttribute, writeAttributes, type Codec, type Writer } from './codec.js';
 import { NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, type Answer, type NetlinkSocket, type Request } from './socket.js';
 
 const RTM_NEWROUTE = 24;
@@ -16,8 +16,8 @@ const RTM_F_FIB_MATCH = 0x2000;
 
 export const SCOPE = { global: 0, site: 200, link: 253, host: 254, nowhere: 255 } as const;
 export type Scope = keyof typeof SCOPE;
-export const scopeName = (n: number): Scope =>
-  (Object.entries(SCOPE).find(([, v]) => v === n)?.[0] as Scope | undefined) ?? 'global';
+const SCOPE_NAMES: readonly (Scope | undefined)[] = Object.entries(SCOPE).reduce<Scope[]>((all, [name, n]) => ((all[n] = name as Scope), all), []);
+export const scopeName = (n: number): Scope => SCOPE_NAMES[n] ?? 'global';
 
 /** rtm_protocol: who made the route. `podway` is the house's own number. */
 export const PROTOCOL = {
@@ -41,7 +41,8 @@ const METRICS = { mtu: attr(2, 'RTAX_MTU', u32), window: attr(3, 'RTAX_WINDOW', 
 /** RTA_VIA: a next hop of another family: 2 bytes of family, then the address. */
 const via: Codec<string> = {
   write(w, v) {
-    w.buffer.writeUInt16LE(familyNumber(familyOf(v)), w.reserve(2));
+    const at = w.reserve(2);
+    w.view.setUint16(at, familyNumber(familyOf(v)), true);
     ip.write(w, v);
   },
   read: (b, start, end) => addressText(b, start + 2, end),
@@ -56,6 +57,7 @@ const ROUTE = {
   priority: attr(6, 'RTA_PRIORITY', u32),
   prefsrc: attr(7, 'RTA_PREFSRC', ip),
   metrics: attr(8, 'RTA_METRICS', nested(METRICS)),
+  cacheInfo: attr(12, 'RTA_CACHEINFO', ignored),
   table: attr(15, 'RTA_TABLE', u32),
   mark: attr(16, 'RTA_MARK', u32),
   via: attr(18, 'RTA_VIA', via),
@@ -102,73 +104,111 @@ export interface RouteInfo {
 export interface RouteSpec {
   /** CIDR. */
   readonly dst: string;
-  readonly type?: RouteType;
-  readonly gateway?: string;
-  readonly index?: number;
-  readonly prefsrc?: string;
-  readonly table?: number;
+  readonly type?: RouteType | undefined;
+  readonly gateway?: string | undefined;
+  readonly index?: number | undefined;
+  readonly prefsrc?: string | undefined;
+  readonly table?: number | undefined;
   /** rtm_protocol; `boot` (3) is what `ip` sets when told nothing. */
-  readonly protocol?: number;
-  readonly scope?: Scope;
-  readonly metric?: number;
-  readonly onlink?: boolean;
-  readonly mtu?: number;
+  readonly protocol?: number | undefined;
+  readonly scope?: Scope | undefined;
+  readonly metric?: number | undefined;
+  readonly onlink?: boolean | undefined;
+  readonly mtu?: number | undefined;
+  /** IPv4 only. */
+  readonly tos?: number | undefined;
+  /** Several next hops (ECMP); then `gateway`, `index` and `onlink` are left out. */
+  readonly nexthops?: readonly NextHopSpec[] | undefined;
+}
+
+export interface NextHopSpec {
+  readonly gateway?: string | undefined;
+  readonly index: number;
+  /** 1 to 256. */
+  readonly weight?: number | undefined;
+  readonly onlink?: boolean | undefined;
 }
 
 /** struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags. */
-function header(w: Writer, o: { family: number; dstLength?: number; srcLength?: number; table?: number; protocol?: number; scope?: number; type?: number; flags?: number }): void {
+function header(w: Writer, o: { family: number; dstLength?: number; srcLength?: number; tos?: number | undefined; table?: number; protocol?: number; scope?: number; type?: number; flags?: number }): void {
   const at = w.reserve(12);
-  const b = w.buffer;
-  b.writeUInt8(o.family, at);
-  b.writeUInt8(o.dstLength ?? 0, at + 1);
-  b.writeUInt8(o.srcLength ?? 0, at + 2);
+  const d = w.view;
+  d.setInt32(at, o.family | ((o.dstLength ?? 0) << 8) | ((o.srcLength ?? 0) << 16) | ((o.tos ?? 0) << 24), true);
   // Tables above 255 travel in RTA_TABLE.
-  b.writeUInt8(o.table !== undefined && o.table < 256 ? o.table : 0, at + 4);
-  b.writeUInt8(o.protocol ?? 0, at + 5);
-  b.writeUInt8(o.scope ?? 0, at + 6);
-  b.writeUInt8(o.type ?? 0, at + 7);
-  b.writeUInt32LE(o.flags ?? 0, at + 8);
+  const table = o.table !== undefined && o.table < 256 ? o.table : 0;
+  d.setInt32(at + 4, table | ((o.protocol ?? 0) << 8) | ((o.scope ?? 0) << 16) | ((o.type ?? 0) << 24), true);
+  d.setUint32(at + 8, o.flags ?? 0, true);
 }
 
-function body(s: RouteSpec, deleting: boolean): (w: Writer) => void {
-  const slash = s.dst.indexOf('/');
-  const dst = s.dst.slice(0, slash);
-  const length = Number(s.dst.slice(slash + 1));
-  const type = s.type ?? 'unicast';
-  // As iproute2 does: no gateway means on-link, local and the like mean this host.
-  const scope = s.scope ?? (type === 'local' ? 'host' : type === 'unicast' && !s.gateway && !deleting ? 'link' : deleting ? 'nowhere' : 'global');
-  const family = familyOf(dst);
-  const sameFamily = s.gateway === undefined || familyOf(s.gateway) === family;
-  return (w) => {
+const ROUTE_FLAGS = { add: NLM_F_CREATE | NLM_F_EXCL, replace: NLM_F_CREATE | NLM_F_REPLACE, append: NLM_F_CREATE | NLM_F_APPEND, delete: 0 } as const;
+
+/** A class, not closures: routes go out by the thousand, and their words are made only when something is refused. */
+class RouteRequest implements Request {
+  readonly type: number;
+  readonly flags: number;
+
+  constructor(
+    private readonly spec: RouteSpec,
+    private readonly how: keyof typeof ROUTE_FLAGS,
+  ) {
+    this.type = how === 'delete' ? RTM_DELROUTE : RTM_NEWROUTE;
+    this.flags = ROUTE_FLAGS[how];
+  }
+
+  get doing(): string {
+    const s = this.spec;
+    const type = s.type && s.type !== 'unicast' ? `${s.type} ` : '';
+    return `${this.how} route ${type}${s.dst}${s.gateway ? ` via ${s.gateway}` : ''}${s.index ? ` dev #${s.index}` : ''}`;
+  }
+
+  body(w: Writer): void {
+    const s = this.spec;
+    const deleting = this.how === 'delete';
+    const slash = s.dst.indexOf('/');
+    const dst = s.dst.slice(0, slash);
+    const dstLength = Number(s.dst.slice(slash + 1));
+    const type = s.type ?? 'unicast';
+    // As iproute2 does: no gateway means on-link, local and the like mean this host.
+    const scope = s.scope ?? (type === 'local' ? 'host' : deleting ? 'nowhere' : type === 'unicast' && !s.gateway && !s.nexthops?.some((h) => h.gateway) ? 'link' : 'global');
+    const family = familyOf(dst);
+    const { gateway } = s;
+    const table = s.table ?? TABLE_MAIN;
     header(w, {
-      family: familyNumber(family), dstLength: length, table: s.table ?? TABLE_MAIN,
-      protocol: deleting ? (s.protocol ?? 0) : (s.protocol ?? PROTOCOL.boot),
+      family: familyNumber(family), dstLength, tos: s.tos, table, protocol: s.protocol ?? (deleting ? 0 : PROTOCOL.boot),
       scope: family === 'inet6' ? 0 : SCOPE[scope], type: ROUTE_TYPE.indexOf(type), flags: s.onlink ? RTNH_F_ONLINK : 0,
     });
-    writeAttributes(w, ROUTE, {
-      dst: length === 0 ? undefined : dst,
-      gateway: sameFamily ? s.gateway : undefined,
-      via: sameFamily ? undefined : s.gateway,
-      oif: s.index, prefsrc: s.prefsrc, priority: s.metric,
-      table: (s.table ?? 0) > 255 ? s.table : undefined,
-      metrics: s.mtu === undefined ? undefined : { mtu: s.mtu },
-    });
-  };
+    if (dstLength !== 0) put(w, ROUTE.dst, dst);
+    if (gateway !== undefined) put(w, familyOf(gateway) === family ? ROUTE.gateway : ROUTE.via, gateway);
+    put(w, ROUTE.oif, s.index);
+    put(w, ROUTE.prefsrc, s.prefsrc);
+    put(w, ROUTE.priority, s.metric);
+    if (table > 255) put(w, ROUTE.table, table);
+    if (s.mtu !== undefined) put(w, ROUTE.metrics, { mtu: s.mtu });
+    if (s.nexthops?.length) writeAttribute(w, RTA_MULTIPATH, nextHops, s.nexthops);
+  }
 }
 
-const words = (s: RouteSpec): string =>
-  `route ${s.type && s.type !== 'unicast' ? `${s.type} ` : ''}${s.dst}${s.gateway ? ` via ${s.gateway}` : ''}${s.index ? ` dev #${s.index}` : ''}`;
+/** A list of struct rtnexthop: len, flags, hops (weight less one), ifindex, then attributes. */
+const nextHops: Codec<readonly NextHopSpec[]> = {
+  write(w, hops) {
+    for (const h of hops) {
+      const at = w.reserve(8);
+      if (h.gateway !== undefined) put(w, ROUTE.gateway, h.gateway);
+      const d = w.view;
+      d.setUint16(at, w.length - at, true);
+      d.setUint8(at + 2, h.onlink ? RTNH_F_ONLINK : 0);
+      d.setUint8(at + 3, (h.weight ?? 1) - 1);
+      d.setInt32(at + 4, h.index, true);
+    }
+  },
+  read: () => undefined,
+};
 
 /** Equivalent: `ip route add|replace|append`. */
-export function addRouteRequest(s: RouteSpec, how: 'add' | 'replace' | 'append' = 'add'): Request {
-  const flags = { add: NLM_F_CREATE | NLM_F_EXCL, replace: NLM_F_CREATE | NLM_F_REPLACE, append: NLM_F_CREATE | NLM_F_APPEND }[how];
-  return { type: RTM_NEWROUTE, flags, doing: `${how} ${words(s)}`, body: body(s, false) };
-}
+export const addRouteRequest = (s: RouteSpec, how: 'add' | 'replace' | 'append' = 'add'): Request => new RouteRequest(s, how);
 
 /** Deletes the route that has everything the spec names. */
-export function deleteRouteRequest(s: RouteSpec): Request {
-  return { type: RTM_DELROUTE, flags: 0, doing: `delete ${words(s)}`, body: body(s, true) };
-}
+export const deleteRouteRequest = (s: RouteSpec): Request => new RouteRequest(s, 'delete');
 
 function decodeRoute(a: Answer): RouteInfo | undefined {
   if (a.type !== RTM_NEWROUTE || a.end - a.start < 12) return undefined;
@@ -242,20 +282,22 @@ export interface RouteQuery {
 export function lookupRoute(socket: NetlinkSocket, q: RouteQuery, match = false): RouteInfo | undefined {
   const family = familyNumber(familyOf(q.dst));
   const length = family === AF_INET ? 32 : 128;
+  // IPv6 always names the table, and refuses the flag that asks for it.
+  const flags = (family === AF_INET ? RTM_F_LOOKUP_TABLE : 0) | (match ? RTM_F_FIB_MATCH : 0);
   try {
     const answers = socket.request({
       type: RTM_GETROUTE,
       flags: 0,
       doing: `look up the route to ${q.dst}`,
       body(w) {
-        header(w, { family, dstLength: length, srcLength: q.src ? length : 0, flags: RTM_F_LOOKUP_TABLE | (match ? RTM_F_FIB_MATCH : 0) });
+        header(w, { family, dstLength: length, srcLength: q.src ? length : 0, flags });
         writeAttributes(w, ROUTE, { dst: q.dst, src: q.src, iif: q.iif, oif: q.oif, mark: q.mark });
       },
     });
     const answer = answers[0];
     if (!answer) return undefined;
     // A looked-up route is marked as cloned; that mark would make the decoder pass it over.
-    answer.buffer.writeUInt32LE(answer.buffer.readUInt32LE(answer.start + 8) & ~RTM_F_CLONED, answer.start + 8);
+    answer.buffer.writeUInt32LE((answer.buffer.readUInt32LE(answer.start + 8) & ~RTM_F_CLONED) >>> 0, answer.start + 8);
     return decodeRoute(answer);
   } catch (e) {
     if (isPodwayError(e) && ['ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EINVAL'].includes(e.errno ?? '')) return undefined;

@@ -6,9 +6,11 @@
 import { PodwayError } from '@podway/errors';
 import type { Netns } from '../netns.js';
 import { addAddrRequest, deleteAddrRequest, listAddrs, type AddrInfo, type AddrSpec } from './addr.js';
+import { explainRefusal } from './kinds.js';
 import { createRequests, deleteRequest, getLink, listLinks, setRequest, type LinkInfo, type LinkSettings, type LinkSpec } from './link.js';
 import { listFdb, listNeighs, type FdbInfo, type NeighInfo } from './neigh.js';
-import { listQdiscs, type QdiscInfo } from './qdisc.js';
+import { listFilters, type FilterInfo } from './filter.js';
+import { listClasses, listQdiscs, type QdiscInfo } from './qdisc.js';
 import { addRouteRequest, deleteRouteRequest, listRoutes, lookupRoute, type RouteInfo, type RouteQuery, type RouteSpec } from './route.js';
 import { listRules, type RuleInfo } from './rule.js';
 import { NetlinkSocket, type Refusal, type Request } from './socket.js';
@@ -49,10 +51,10 @@ export class RtNetlink {
     throw new PodwayError('LINK_NOT_FOUND', `there is no link ${which}`, { object: `link ${which}`, errno: 'ENODEV' });
   }
 
-  /** Creates and returns the link as it is afterwards. */
+  /** Creates and returns the link as it is afterwards. @throws KERNEL_LACKS when the kernel has no such kind; NETLINK_REFUSED */
   createLink(spec: LinkSpec): LinkInfo {
     const [refusal] = this.socket.batch(createRequests(spec));
-    if (refusal) throw refusal.error;
+    if (refusal) throw explainRefusal(refusal.error, 'link', spec.kind);
     return this.mustLink(spec.name);
   }
 
@@ -111,6 +113,16 @@ export class RtNetlink {
 
   qdiscs(): QdiscInfo[] {
     return listQdiscs(this.socket);
+  }
+
+  /** HTB classes of a device. */
+  classes(index: number): QdiscInfo[] {
+    return listClasses(this.socket, index);
+  }
+
+  /** Filters at a parent of a device; `ffff:` is ingress. */
+  filters(index: number, parent?: string): FilterInfo[] {
+    return listFilters(this.socket, index, parent);
   }
 
   send(request: Request): void {

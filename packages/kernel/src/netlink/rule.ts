@@ -72,7 +72,7 @@ function body(s: RuleSpec): (w: Writer) => void {
       action: actionNumber(s.action ?? 'lookup'), flags: s.invert ? FIB_RULE_INVERT : 0,
     });
     writeAttributes(w, RULE, {
-      dst, src, iifname: s.iif, oifname: s.oif, priority: s.priority, fwmark: s.fwmark, fwmask: s.fwmask, table: s.table,
+      dst, src, iifname: s.iif, oifname: s.oif, priority: s.priority, fwmark: s.fwmark, fwmask: s.fwmask, table: s.table > 255 ? s.table : undefined,
       ipProto: s.ipProto, protocol: s.protocol, suppressPrefixLength: s.suppressPrefixLength, goto: s.goto,
     });
   };

@@ -8,7 +8,7 @@
  *
  * Source: netlink(7), RFC 3549, linux/netlink.h.
  */
-import { PodwayError } from '@podway/errors';
+import { PodwayError, isPodwayError } from '@podway/errors';
 import { c, check, errnoName, errnoText, lastErrno, sendAsync, setIntOption } from '../libc.js';
 import type { Netns } from '../netns.js';
 import { eachAttribute, Writer } from './codec.js';
@@ -59,8 +59,8 @@ export interface Request {
   /** NLM_F_* besides REQUEST and ACK. */
   readonly flags: number;
   /** Writes the fixed header and the attributes. */
-  readonly body: (w: Writer) => void;
-  /** For messages: what is asked, and of which object: `add route 10.0.0.0/24 via …`. */
+  body(w: Writer): void;
+  /** For messages: what is asked, and of which object: `add route 10.0.0.0/24 via …`. Only asked for when it is told. */
   readonly doing: string;
 }
 
@@ -83,6 +83,10 @@ interface Batch {
   /** The index behind the last request of this send. */
   readonly next: number;
   readonly firstSequence: number;
+  /** Of the last one that could be written: its answer ends the batch. */
+  readonly lastSequence: number;
+  /** False when none of them could be written. */
+  readonly written: boolean;
 }
 
 export class NetlinkSocket {
@@ -129,15 +133,15 @@ export class NetlinkSocket {
 
   /** Sends one request and waits for its acknowledgement. Answers other than the ACK are returned. */
   request(r: Request): Answer[] {
-    this.writer.length = 0;
+    this.writer.truncate(0);
     const sequence = this.write(r, NLM_F_ACK);
-    this.send(r.doing);
+    this.send(() => r.doing);
     const answers: Answer[] = [];
     for (;;) {
-      for (const m of this.receive(r.doing)) {
+      for (const m of this.receive(() => r.doing)) {
         if (m.sequence !== sequence) continue;
         if (m.type === NLMSG_ERROR) {
-          const error = this.errorOf(m, r.doing);
+          const error = this.errorOf(m, () => r.doing);
           if (error) throw error;
           return answers;
         }
@@ -153,12 +157,14 @@ export class NetlinkSocket {
   batch(requests: readonly Request[]): Refusal[] {
     const refusals: Refusal[] = [];
     for (let next = 0; next < requests.length; ) {
-      const batch = this.compose(requests, next);
-      this.send(`${batch.next - next} requests`);
-      this.collect(requests, batch, refusals);
+      const batch = this.compose(requests, next, refusals);
+      if (batch.written) {
+        this.send(() => `${batch.next - next} requests`);
+        this.collect(requests, batch, refusals);
+      }
       next = batch.next;
     }
-    return refusals;
+    return refusals.sort((a, b) => a.index - b.index);
   }
 
   /**
@@ -168,41 +174,50 @@ export class NetlinkSocket {
   async batchInThread(requests: readonly Request[]): Promise<Refusal[]> {
     const refusals: Refusal[] = [];
     for (let next = 0; next < requests.length; ) {
-      const batch = this.compose(requests, next);
-      if (!this.open) throw new PodwayError('NETLINK_CLOSED', 'the netlink socket was closed', { object: this.where });
-      if ((await sendAsync(this.fd, this.writer.buffer, this.writer.length)) < 0) {
-        throw new PodwayError('NETLINK_FAILED', `send to netlink: ${batch.next - next} requests`, { object: this.where });
+      const batch = this.compose(requests, next, refusals);
+      if (batch.written) {
+        if (!this.open) throw new PodwayError('NETLINK_CLOSED', 'the netlink socket was closed', { object: this.where });
+        if ((await sendAsync(this.fd, this.writer.buffer, this.writer.length)) < 0) {
+          throw new PodwayError('NETLINK_FAILED', `send to netlink: ${batch.next - next} requests`, { object: this.where });
+        }
+        this.collect(requests, batch, refusals);
       }
-      this.collect(requests, batch, refusals);
       next = batch.next;
     }
-    return refusals;
+    return refusals.sort((a, b) => a.index - b.index);
   }
 
   /** As many of the requests from `first` on as go into one send, written; the last asks for an acknowledgement. */
-  private compose(requests: readonly Request[], first: number): Batch {
-    this.writer.length = 0;
+  private compose(requests: readonly Request[], first: number, refusals: Refusal[]): Batch {
+    const w = this.writer;
+    w.truncate(0);
+    const firstSequence = (this.sequence + 1) >>> 0;
     let next = first;
-    let firstSequence = 0;
-    let last = 0;
-    while (next < requests.length && next - first < BATCH_MESSAGES && this.writer.length < BATCH_BYTES) {
-      const at = this.writer.length;
-      const sequence = this.write(requests[next]!, 0);
-      if (next === first) firstSequence = sequence;
-      last = at;
+    let last = -1;
+    let lastSequence = 0;
+    while (next < requests.length && next - first < BATCH_MESSAGES && w.length < BATCH_BYTES) {
+      const at = w.length;
+      try {
+        lastSequence = this.write(requests[next]!, 0);
+        last = at;
+      } catch (e) {
+        // What cannot be written (an address that is none) is refused like what the kernel will not have. Its number is spent.
+        w.truncate(at);
+        refusals.push({ index: next, error: isPodwayError(e) ? e : new PodwayError('NETLINK_FAILED', requests[next]!.doing, { object: this.where, cause: e }) });
+      }
       next++;
     }
-    this.writer.buffer.writeUInt16LE(this.writer.buffer.readUInt16LE(last + 6) | NLM_F_ACK, last + 6);
-    return { first, next, firstSequence };
+    if (last >= 0) w.view.setUint16(last + 6, w.view.getUint16(last + 6, true) | NLM_F_ACK, true);
+    return { first, next, firstSequence, lastSequence, written: last >= 0 };
   }
 
-  private collect(requests: readonly Request[], { first, next, firstSequence }: Batch, refusals: Refusal[]): void {
-    const lastSequence = (firstSequence + next - first - 1) >>> 0;
+  private collect(requests: readonly Request[], batch: Batch, refusals: Refusal[]): void {
+    const { first, next, firstSequence, lastSequence } = batch;
     for (let done = false; !done; ) {
-      for (const m of this.receive(requests[next - 1]!.doing)) {
+      for (const m of this.receive(() => requests[next - 1]!.doing)) {
         const index = first + ((m.sequence - firstSequence) >>> 0);
         if (m.type !== NLMSG_ERROR || index < first || index >= next) continue;
-        const error = this.errorOf(m, requests[index]!.doing);
+        const error = this.errorOf(m, () => requests[index]!.doing);
         if (error) refusals.push({ index, error });
         if (m.sequence === lastSequence) done = true;
       }
@@ -225,17 +240,17 @@ export class NetlinkSocket {
   }
 
   private dumpOnce<T>(r: Request, decode: (a: Answer) => T | undefined): T[] | undefined {
-    this.writer.length = 0;
-    const sequence = this.write({ ...r, flags: r.flags | NLM_F_DUMP }, 0);
-    this.send(r.doing);
+    this.writer.truncate(0);
+    const sequence = this.write(r, NLM_F_DUMP);
+    this.send(() => r.doing);
     const found: T[] = [];
     let interrupted = false;
     for (;;) {
-      for (const m of this.receive(r.doing)) {
+      for (const m of this.receive(() => r.doing)) {
         if (m.sequence !== sequence) continue;
         if (m.flags & NLM_F_DUMP_INTR) interrupted = true;
         if (m.type === NLMSG_ERROR || m.type === NLMSG_DONE) {
-          const error = this.errorOf(m, r.doing);
+          const error = this.errorOf(m, () => r.doing);
           if (error) throw error;
           return interrupted ? undefined : found;
         }
@@ -268,51 +283,52 @@ export class NetlinkSocket {
 
   private write(r: Request, flags: number): number {
     const w = this.writer;
+    const sequence = (this.sequence = (this.sequence + 1) >>> 0);
     const at = w.reserve(HEADER);
     r.body(w);
     w.align();
-    const sequence = (this.sequence = (this.sequence + 1) >>> 0);
-    w.buffer.writeUInt32LE(w.length - at, at);
-    w.buffer.writeUInt16LE(r.type, at + 4);
-    w.buffer.writeUInt16LE(NLM_F_REQUEST | r.flags | flags, at + 6);
-    w.buffer.writeUInt32LE(sequence, at + 8);
+    const d = w.view;
+    d.setUint32(at, w.length - at, true);
+    d.setUint32(at + 4, r.type | ((NLM_F_REQUEST | r.flags | flags) << 16), true);
+    d.setUint32(at + 8, sequence, true);
     return sequence;
   }
 
-  private send(doing: string): void {
-    if (!this.open) throw new PodwayError('NETLINK_CLOSED', `${doing}: the netlink socket was closed`, { object: this.where });
-    check(c.send(this.fd, this.writer.buffer, this.writer.length, 0), `send to netlink: ${doing}`, this.where);
+  private send(doing: () => string): void {
+    if (!this.open) throw new PodwayError('NETLINK_CLOSED', `${doing()}: the netlink socket was closed`, { object: this.where });
+    const sent = c.send(this.fd, this.writer.buffer, this.writer.length, 0);
+    if (sent < 0) check(sent, `send to netlink: ${doing()}`, this.where);
   }
 
-  private receive(doing: string): Message[] {
+  private receive(doing: () => string): Message[] {
     const size = c.recv(this.fd, this.receiveBuffer, this.receiveBuffer.length, MSG_TRUNC);
     if (size < 0) {
       const name = errnoName(lastErrno());
       if (name === 'EINTR') return [];
-      throw new PodwayError(name === 'EAGAIN' ? 'NETLINK_TIMEOUT' : 'NETLINK_FAILED', doing, {
+      throw new PodwayError(name === 'EAGAIN' ? 'NETLINK_TIMEOUT' : 'NETLINK_FAILED', doing(), {
         object: this.where, errno: name,
         said: name === 'EAGAIN' ? `the kernel did not answer within ${ANSWER_TIMEOUT_S} s` : errnoText(lastErrno()),
       });
     }
     if (size > this.receiveBuffer.length) {
-      throw new PodwayError('NETLINK_FAILED', doing, { object: this.where, said: `an answer of ${size} bytes does not fit` });
+      throw new PodwayError('NETLINK_FAILED', doing(), { object: this.where, said: `an answer of ${size} bytes does not fit` });
     }
     return split(this.receiveBuffer.subarray(0, size));
   }
 
   /** The error in an ERROR or DONE message, or undefined for success. */
-  private errorOf(m: Message, doing: string): PodwayError | undefined {
+  private errorOf(m: Message, doing: () => string): PodwayError | undefined {
     const code = m.end - m.start >= 4 ? m.buffer.readInt32LE(m.start) : -22;
     if (code === 0) return undefined;
     if (m.type === NLMSG_DONE && code > 0) return undefined;
     const said = extendedAck(m);
     const name = errnoName(code);
-    return new PodwayError('NETLINK_REFUSED', `cannot ${doing}`, {
+    return new PodwayError('NETLINK_REFUSED', `cannot ${doing()}`, {
       object: this.where,
       errno: name,
       said: said ?? errnoText(code),
       ...(name === 'EPERM' ? { hint: 'This needs root (CAP_NET_ADMIN in that namespace).' } : {}),
-      ...(name === 'EOPNOTSUPP' ? { hint: 'This kernel may lack the module for that kind of object.' } : {}),
+      ...(name === 'ENOTSUP' || name === 'EOPNOTSUPP' ? { hint: 'This kernel may lack the module for that kind of object.' } : {}),
     });
   }
 }

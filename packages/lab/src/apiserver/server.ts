@@ -10,7 +10,7 @@
  * Cost: all objects are in memory (about 10 kB each with their text); a watch costs one function
  * call per change of its kind.
  */
-import http from 'node:http';
+import type http from 'node:http';
 import https from 'node:https';
 import type { AddressInfo, Server as NetServer } from 'node:net';
 import { PodwayError, messageOf } from '@podway/errors';
@@ -133,6 +133,11 @@ export class ApiServer {
   /** The CA key, for whoever must issue further certificates of this lab; mode 0600. */
   async writeCaKey(file: string): Promise<void> {
     await writePrivate(file, (await this.certificates()).caKey);
+  }
+
+  /** Cuts every open connection, as a failing network would; the listeners stay. */
+  disconnect(): void {
+    for (const s of this.servers) (s as https.Server).closeAllConnections();
   }
 
   /** Ends all connections and listeners, then the store. */

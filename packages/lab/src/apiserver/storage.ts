@@ -56,6 +56,11 @@ export class Storage {
     return this.kept(kind).objects.size;
   }
 
+  /** Watches of the kind that are open, for figures. */
+  watchers(kind: string): number {
+    return this.kept(kind).listeners.size;
+  }
+
   get(kind: string, namespace: string | undefined, name: string): ApiObject | undefined {
     return this.kept(kind).objects.get(nameKey(namespace, name));
   }

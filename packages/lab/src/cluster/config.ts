@@ -6,11 +6,14 @@ import { isNode, LineCounter, parseDocument, type Document } from 'yaml';
 import { cidrContains, cidrNth, cidrOverlaps, formatCidr, formatIp, parseCidr, parseIp, tryParseIp, tryParseIpCidr } from '@podway/cni';
 import { PodwayError } from '@podway/errors';
 import { z } from 'zod';
-import { LabLayout, DEFAULT_LAB } from './layout.js';
+import { BACKEND_TYPES, type BackendType } from '@podway/agent';
+import { LabLayout, DEFAULT_LAB, LAB_NAME } from './layout.js';
 
 const cidr = z.string().refine((s) => tryParseIpCidr(s) !== undefined, 'must be a range in CIDR notation, such as 10.244.0.0/16');
 const ip = z.string().refine((s) => tryParseIp(s) !== undefined, 'must be an IP address');
 const dnsLabel = z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'must be a name of lower-case letters, digits and dashes');
+
+const API_VERSION = 'podway.io/v1alpha1';
 
 const nodeSchema = z.strictObject({
   name: dnsLabel,
@@ -31,9 +34,9 @@ const podSchema = z.strictObject({
 });
 
 const schema = z.strictObject({
-  apiVersion: z.literal('podway.io/v1alpha1'),
+  apiVersion: z.literal(API_VERSION),
   kind: z.literal('Lab'),
-  name: z.string().default(DEFAULT_LAB),
+  name: z.string().refine((s) => LAB_NAME.test(s), 'must be at most 32 lower-case letters, digits and dashes').default(DEFAULT_LAB),
   underlay: z.strictObject({
     subnet: cidr.default('172.18.0.0/16'),
     mtu: z.number().int().min(576).max(65535).default(1500),
@@ -42,15 +45,19 @@ const schema = z.strictObject({
     clusterCIDR: cidr.default('10.244.0.0/16'),
     nodeMask: z.number().int().min(8).max(30).default(24),
     backend: z.strictObject({
-      type: z.enum(['vxlan']).default('vxlan'),
+      type: z.enum(BACKEND_TYPES).default('vxlan'),
       vni: z.number().int().min(1).max(0xffffff).default(1),
       port: z.number().int().min(1).max(65535).default(8472),
+      /** Encapsulate only between subnets. */
+      crossSubnet: z.boolean().default(false),
     }).prefault({}),
     mtu: z.number().int().min(576).max(65535).optional(),
     masquerade: z.boolean().default(true),
   }).prefault({}),
   nodes: z.array(nodeSchema).min(1).max(200).prefault([{ name: 'm1' }, { name: 'm2' }, { name: 'm3' }]),
   pods: z.array(podSchema).default([]),
+  /** Names of images of manifests, and the built-in image or folder of this machine that stands for each. */
+  images: z.record(z.string(), z.string()).default({}),
 });
 
 export type LabFile = z.input<typeof schema>;
@@ -70,12 +77,13 @@ export interface LabConfig {
   readonly network: {
     readonly clusterCIDR: string;
     readonly nodeMask: number;
-    readonly backend: { readonly type: 'vxlan'; readonly vni: number; readonly port: number };
+    readonly backend: { readonly type: BackendType; readonly vni: number; readonly port: number; readonly crossSubnet: boolean };
     readonly mtu: number | undefined;
     readonly masquerade: boolean;
   };
   readonly nodes: readonly LabNode[];
   readonly pods: readonly LabPod[];
+  readonly images: Readonly<Record<string, string>>;
 }
 
 export interface Mistake {
@@ -94,7 +102,7 @@ const SAMPLE_PODS: readonly LabPod[] = [['web-a', 'm1'], ['web-b', 'm1'], ['web-
 export function defaultLab(name: string = DEFAULT_LAB, nodes = 3): LabConfig {
   const names = Array.from({ length: nodes }, (_, i) => `m${i + 1}`);
   return complete(schema.parse({
-    apiVersion: 'podway.io/v1alpha1', kind: 'Lab', name,
+    apiVersion: API_VERSION, kind: 'Lab', name,
     nodes: names.map((n) => ({ name: n })),
     pods: SAMPLE_PODS.filter((p) => names.includes(p.node ?? '')),
   }), () => undefined);
@@ -167,15 +175,24 @@ function complete(file: z.output<typeof schema>, report: (path: readonly Propert
     if (n.address === undefined) continue;
     const holder = taken.get(n.address);
     if (holder) report(['nodes', i, 'address'], `is already that of ${holder}`);
+    const value = parseIp(n.address).value;
+    if (subnet.family === 4 && (value === subnet.base || value === subnet.base + (1n << BigInt(32 - subnet.prefix)) - 1n)) {
+      report(['nodes', i, 'address'], `is the underlay's own: the first and the last address of ${formatCidr(subnet)} are no node's`);
+    }
     if (!cidrContains(subnet, parseIp(n.address))) report(['nodes', i, 'address'], `is not in the underlay's subnet ${formatCidr(subnet)}`);
     taken.set(n.address, `node ${n.name}`);
   }
   let next = 2;
-  const nodes = file.nodes.map((n): LabNode => {
+  const usable = (1n << BigInt((subnet.family === 4 ? 32 : 128) - subnet.prefix)) - 1n;
+  const nodes = file.nodes.map((n, i): LabNode => {
     let address = n.address;
-    while (address === undefined) {
+    while (address === undefined && BigInt(next) < usable) {
       const candidate = formatIp(cidrNth(subnet, next++));
       if (!taken.has(candidate)) address = candidate;
+    }
+    if (address === undefined) {
+      report(['nodes', i], `the underlay ${formatCidr(subnet)} has no address left for it`);
+      address = '';
     }
     return { name: n.name, address, podCIDR: n.podCIDR, labels: n.labels ?? {} };
   });
@@ -185,19 +202,39 @@ function complete(file: z.output<typeof schema>, report: (path: readonly Propert
     if (pods.has(key)) report(['pods', i, 'name'], `"${p.name}" is there twice`);
     pods.add(key);
     if (p.node !== undefined && !names.has(p.node)) report(['pods', i, 'node'], `there is no node ${p.node}; nodes: ${[...names].join(', ')}`);
+    const range = file.nodes.find((n) => n.name === p.node)?.podCIDR ?? file.network.clusterCIDR;
+    if (p.address !== undefined && !cidrContains(parseCidr(range), parseIp(p.address))) {
+      report(['pods', i, 'address'], range === file.network.clusterCIDR ? `is not in the cluster's range ${range}` : `is not in node ${p.node}'s range ${range}`);
+    }
   }
   return {
     name: file.name,
     underlay: { subnet: formatCidr(subnet), prefix: subnet.prefix, gateway, mtu: file.underlay.mtu },
     network: { ...file.network, clusterCIDR: formatCidr(cluster), mtu: file.network.mtu },
-    nodes, pods: file.pods,
+    nodes, pods: file.pods, images: file.images,
   };
+}
+
+/** A lab with one node more. @throws NODE_INVALID with everything that is wrong */
+export function withNode(c: LabConfig, node: { readonly name: string; readonly address?: string; readonly podCIDR?: string; readonly labels?: Readonly<Record<string, string>> }): LabConfig {
+  const mistakes: string[] = [];
+  const read = nodeSchema.safeParse(node);
+  let config: LabConfig | undefined;
+  if (read.success) {
+    const nodes = [...c.nodes.map(({ podCIDR, ...n }) => ({ ...n, labels: { ...n.labels }, ...(podCIDR === undefined ? {} : { podCIDR }) })), read.data];
+    config = complete(
+      { apiVersion: API_VERSION, kind: 'Lab', ...c, network: { ...c.network }, nodes, pods: [...c.pods], images: { ...c.images } },
+      (path, message) => mistakes.push(`${path.slice(2).join('.')}: ${message}`),
+    );
+  } else for (const issue of read.error.issues) mistakes.push(`${issue.path.join('.')}: ${issue.message}`);
+  if (config && mistakes.length === 0) return config;
+  throw new PodwayError('NODE_INVALID', `node ${node.name} cannot be added`, { object: `lab ${c.name}`, said: mistakes.join('; ') });
 }
 
 /** The network as the agents read it: a net-conf.json. */
 export function netConf(c: LabConfig): string {
   return `${JSON.stringify({
     Network: c.network.clusterCIDR, Masquerade: c.network.masquerade, ...(c.network.mtu === undefined ? {} : { MTU: c.network.mtu }),
-    Backend: { Type: c.network.backend.type, VNI: c.network.backend.vni, Port: c.network.backend.port },
+    Backend: { Type: c.network.backend.type, VNI: c.network.backend.vni, Port: c.network.backend.port, CrossSubnet: c.network.backend.crossSubnet },
   })}\n`;
 }

@@ -1,16 +1,16 @@
 /**
  * Takes a lab away, whatever state it is in: running, half started, or with everything killed.
+ * Twice is once. What belongs to the lab is told by `belongings`.
  *
- * What belongs to the lab is learnt from the machine, by the lab's name: processes in its network
- * namespaces (a node's holder is PID 1 of the node: with it ends all that runs in the node), the
- * lab's own process, namespace names, mounts below its folder, the folder. Nothing is remembered
- * that could have been lost. Twice is once.
+ * The nodes go first, while those who started what runs in them still live: a dead process is off the
+ * machine only when its parent has asked for its end, and orphans wait for the machine's PID 1 (measured
+ * where that looks once a second or two: 1.1 s against 0.1 s).
  */
-import { readdirSync, readFileSync, readlinkSync, rmdirSync, rmSync, existsSync } from 'node:fs';
-import { listNetns, Netns, NETNS_DIR, detachMount } from '@podway/kernel';
+import { readFileSync, rmdirSync, rmSync } from 'node:fs';
+import { detachMount, lockFile, Netns, NETNS_DIR } from '@podway/kernel';
 import { PodwayError } from '@podway/errors';
+import { belongings } from './belongings.js';
 import { LABS_DIR, LabLayout } from './layout.js';
-import { isRunning, labNames, readState } from './state.js';
 
 export interface Removed {
   readonly processes: number;
@@ -20,33 +20,40 @@ export interface Removed {
 }
 
 const KILL_TIMEOUT_MS = 10_000;
+/** For the nodes alone; what has not ended by then is asked once more, with all the others. */
+const NODES_TIMEOUT_MS = 1_000;
+const ROUNDS = 5;
 
 /** @throws LAB_STUCK naming the processes that would not end. */
 export async function down(name: string): Promise<Removed> {
   const layout = new LabLayout(name);
-  let processes = 0;
+  let found = belongings(layout);
+  const { folder } = found;
+  const ended = new Set<number>();
   // New ones may be started while the first round is killed, until the lab's own process is gone.
-  for (let round = 0; round < 5; round++) {
-    const victims = processesOf(layout);
-    if (victims.length === 0) break;
-    processes += victims.length;
-    for (const pid of victims) kill(pid);
-    await gone(victims, name);
+  for (let round = 0; round < ROUNDS && found.processes.length > 0; round++) {
+    for (const pid of found.processes) ended.add(pid);
+    if (found.holders.length > 0) {
+      found.holders.forEach(kill);
+      await gone(found.holders, NODES_TIMEOUT_MS);
+    }
+    found.processes.forEach(kill);
+    const left = await gone(found.processes, KILL_TIMEOUT_MS);
+    if (left.length) {
+      throw new PodwayError('LAB_STUCK', `processes of lab ${name} do not end: ${left.join(', ')}`, {
+        object: `lab ${name}`, hint: `Look at them: ps -o pid,stat,wchan:32,args -p ${left.join(',')}`,
+      });
+    }
+    found = belongings(layout);
   }
-  const namespaces = netnsNames(layout);
+  const { namespaces, mounts } = found;
   for (const n of namespaces) Netns.remove(n);
-  const mounts = mountsBelow(layout.dir);
   for (const m of [...mounts].reverse()) detachMount(m);
-  const folder = existsSync(layout.dir);
-  rmSync(layout.dir, { recursive: true, force: true });
-  rmSync(layout.lock, { force: true });
+  // Retried: another `down` may be at the same folder.
+  rmSync(layout.dir, { recursive: true, force: true, maxRetries: 5 });
+  removeLock(layout);
   for (const dir of [LABS_DIR, NETNS_DIR]) removeIfEmpty(dir);
-  return { processes, namespaces, mounts, folder };
-}
-
-/** All that the machine shows of this lab, without changing anything. */
-export function remnants(layout: LabLayout): { processes: number[]; namespaces: string[]; folder: boolean } {
-  return { processes: processesOf(layout), namespaces: netnsNames(layout), folder: existsSync(layout.dir) };
+  return { processes: ended.size, namespaces, mounts, folder };
 }
 
 function kill(pid: number): void {
@@ -57,18 +64,15 @@ function kill(pid: number): void {
   }
 }
 
-async function gone(pids: readonly number[], name: string): Promise<void> {
-  const until = performance.now() + KILL_TIMEOUT_MS;
+/** Waits until they hold nothing any more. @returns those that still do when the time is over */
+async function gone(pids: readonly number[], timeoutMs: number): Promise<readonly number[]> {
+  const until = performance.now() + timeoutMs;
   let left = pids.filter(exists);
   while (left.length && performance.now() < until) {
     await new Promise((resolve) => setTimeout(resolve, 2));
     left = left.filter(exists);
   }
-  if (left.length) {
-    throw new PodwayError('LAB_STUCK', `processes of lab ${name} do not end: ${left.join(', ')}`, {
-      object: `lab ${name}`, hint: `Look at them: ps -o pid,stat,wchan:32,args -p ${left.join(',')}`,
-    });
-  }
+  return left;
 }
 
 /** A zombie whose parent has yet to wait for it holds nothing any more. */
@@ -80,76 +84,19 @@ function exists(pid: number): boolean {
   }
 }
 
-/**
- * Namespace names of the lab. Lab `a` and lab `a-b` share a beginning, so a name counts for the
- * longest lab name that fits.
- */
-function netnsNames(layout: LabLayout): string[] {
-  const prefix = layout.netns('');
-  const longer = labNames().filter((n) => n !== layout.name && n.startsWith(`${layout.name}-`)).map((n) => new LabLayout(n).netns(''));
+/** The file of a start that died; one that is under way keeps its own. */
+function removeLock(layout: LabLayout): void {
   try {
-    return readdirSync(NETNS_DIR).filter((n) => n.startsWith(prefix) && !longer.some((l) => n.startsWith(l))).sort();
+    lockFile(layout.lock)?.release();
   } catch {
-    return [];
+    // Without the folder of all labs there is no lock either.
   }
 }
 
-function processesOf(layout: LabLayout): number[] {
-  const found = new Set<number>();
-  const state = readState(layout);
-  if (state && isRunning(state)) found.add(state.pid);
-  const names = new Set(netnsNames(layout));
-  const netns = listNetns();
-  for (const ns of netns) if (ns.names.some((n) => names.has(n))) ns.pids.forEach((p) => found.add(p));
-  const machine = quietly(() => readlinkSync('/proc/self/ns/pid'));
-  const pidNamespaces = new Set<string>();
-  for (const pid of readdirSync('/proc').filter((n) => /^\d+$/.test(n)).map(Number)) {
-    if (pid === process.pid) continue;
-    const args = quietly(() => readFileSync(`/proc/${pid}/cmdline`, 'utf8'))?.split('\0') ?? [];
-    if (isOfLab(layout, args)) found.add(pid);
-  }
-  // Whatever is in the pid namespace of a node is the node's, in whichever network namespace it is.
-  for (const pid of found) {
-    const ns = quietly(() => readlinkSync(`/proc/${pid}/ns/pid`));
-    if (ns && ns !== machine) pidNamespaces.add(ns);
-  }
-  if (pidNamespaces.size) {
-    for (const pid of readdirSync('/proc').filter((n) => /^\d+$/.test(n)).map(Number)) {
-      const ns = quietly(() => readlinkSync(`/proc/${pid}/ns/pid`));
-      if (ns && pidNamespaces.has(ns)) found.add(pid);
-    }
-  }
-  found.delete(process.pid);
-  return [...found].sort((a, b) => a - b);
-}
-
-/** Stands in the command line of the lab's own process. */
-export const labMark = (layout: LabLayout): string => `podway-lab=${layout.name}`;
-
-/** The lab's own process, and the monitors of its containers (they wait on the machine's side and name files of the lab). */
-function isOfLab(layout: LabLayout, args: readonly string[]): boolean {
-  const mark = labMark(layout);
-  if (args.some((a) => a === mark || a.startsWith(`${mark} `))) return true;
-  return (args[0]?.endsWith('podway-init') ?? false) && args.some((a) => a.startsWith(`${layout.dir}/`));
-}
-
-function mountsBelow(dir: string): string[] {
-  const lines = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
-  return lines.map((l) => l.split(' ')[4] ?? '').filter((m) => m.startsWith(`${dir}/`));
-}
-
-function removeIfEmpty(dir: string): void {
+export function removeIfEmpty(dir: string): void {
   try {
     rmdirSync(dir);
   } catch {
     // Somebody else's things are in it, or it is not there.
-  }
-}
-
-function quietly<T>(read: () => T): T | undefined {
-  try {
-    return read();
-  } catch {
-    return undefined;
   }
 }

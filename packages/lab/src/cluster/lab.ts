@@ -3,28 +3,32 @@
  * agent). Made to be started quickly: namespaces and holders while the certificate is made, agents
  * while the nodes register; nothing waits that does not have to.
  */
-import { chmodSync, mkdirSync } from 'node:fs';
+import { chmodSync, mkdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
-import { PodwayError, messageOf } from '@podway/errors';
+import { PodwayError } from '@podway/errors';
 import { listenTcp, Netns } from '@podway/kernel';
-import { Nodes, Pods, type Node, type ObjectClient, type Pod } from '@podway/kube';
+import { NETWORK_CONFIG_MAP } from '@podway/agent';
+import { ConfigMaps, Nodes, Pods, type Node, type ObjectClient, type Pod } from '@podway/kube';
 import { ApiServer, openLmdbStore } from '../apiserver/index.js';
 import { startControllers } from '../controllers/index.js';
 import { ImageStore } from '../images/index.js';
-import { CniNetwork, execInContainer, NodeRuntime, startHold, type Resident } from '../runtime/index.js';
-import { AgentProcess, IN_NODE, prepareNode } from './agents.js';
-import { netConf, type LabConfig, type LabNode } from './config.js';
+import { execInContainer } from '../runtime/index.js';
+import { netConf, type LabConfig, type LabNode, type LabPod } from './config.js';
+import { serveControl } from './control.js';
 import type { LabEvent, PairReport } from './events.js';
-import { labMark } from './down.js';
 import { binary, LabLayout } from './layout.js';
+import { addNode, isReady, removeNode, type MembershipContext } from './membership.js';
+import { NodeHost } from './node-host.js';
 import { checkPairs, type PairPod } from './pairs.js';
 import { podLogs } from './pod-logs.js';
-import { startOf, writeState, type LabState } from './state.js';
-import { createNodeNetns, createUnderlay } from './underlay.js';
+import { startOf, writeConfig, writeState, type LabState } from './state.js';
+import { createUnderlay } from './underlay.js';
 
 export const LAB_VERSION = '0.1.0';
 const API_PORT = 6443;
 const READY_TIMEOUT_MS = 60_000;
+/** A pod that gets no address for so long does not hold up those after it. */
+const ADDRESS_PATIENCE_MS = 1_000;
 
 export interface LabOptions {
   readonly config: LabConfig;
@@ -33,24 +37,24 @@ export interface LabOptions {
   readonly emit: (e: LabEvent) => void;
 }
 
-interface LabNodeParts {
-  readonly node: LabNode;
-  readonly holder: Resident;
-  runtime?: NodeRuntime;
-  agent?: AgentProcess;
-}
-
 export class Lab {
   private readonly layout: LabLayout;
   private readonly began = performance.now();
-  private readonly parts: LabNodeParts[] = [];
+  private readonly hosts: NodeHost[] = [];
+  private readonly images: ImageStore;
+  private config: LabConfig;
+  private ports = 0;
+  private phaseNow: LabState['phase'] = 'starting';
+  private readonly startedAt = new Date().toISOString();
   private readonly closers: (() => Promise<void> | void)[] = [];
   private server!: ApiServer;
   private client!: ObjectClient;
   private url: string | undefined;
 
   private constructor(private readonly o: LabOptions) {
+    this.config = o.config;
     this.layout = new LabLayout(o.config.name);
+    this.images = new ImageStore({ dir: this.layout.images, map: o.config.images });
   }
 
   /** Resolves when all nodes and pods are ready and every pair of sample pods has been asked. */
@@ -79,6 +83,7 @@ export class Lab {
     await this.phase('agents and kubelets', () => this.nodesReady(), () => `${config.nodes.length} nodes Ready`);
     const pods = await this.phase('pods', () => this.podsReady(), (p) => `${p.length} pods Ready`);
     const pairs = await this.phase('pod pairs', () => this.pairs(pods), (r) => `${r.ok} of ${r.total} pairs reach each other`);
+    await this.listen();
     this.save('ready');
     this.o.emit({ type: 'ready', ms: performance.now() - this.began, pairs });
   }
@@ -87,33 +92,18 @@ export class Lab {
     const { layout } = this;
     for (const d of [layout.logs, layout.images, layout.pods]) mkdirSync(d, { recursive: true, mode: 0o700 });
     chmodSync(layout.dir, 0o700);
-    for (const n of this.o.config.nodes) prepareNode(layout, n.name, netConf(this.o.config));
   }
 
   /** Namespaces and their holders. */
   private async machines(): Promise<void> {
-    const { config } = this.o;
-    createUnderlay(this.layout, config);
-    config.nodes.forEach((n, i) => createNodeNetns(this.layout, config, n, i));
-    const holders = await Promise.all(config.nodes.map((n) => this.hold(n)));
-    config.nodes.forEach((node, i) => this.parts.push({ node, holder: holders[i]! }));
+    createUnderlay(this.layout, this.config);
+    this.hosts.push(...await Promise.all(this.config.nodes.map((n) => this.build(n))));
+    // The slowest part, Node.js processes that load a program: while the API server is made.
+    for (const h of this.hosts) h.startAgent();
   }
 
-  private hold(node: LabNode): Promise<Resident> {
-    const dirs = this.layout.node(node.name);
-    return startHold(binary('podway-init'), {
-      hostname: node.name,
-      title: `${labMark(this.layout)} node ${node.name}`,
-      netnsFile: `/run/netns/${this.layout.netns(node.name)}`,
-      tmpfs: ['/run'],
-      overlays: ['/etc', '/opt', '/var'].map((target) => ({ target, dir: join(dirs.overlay, target.slice(1)) })),
-      binds: [
-        { source: dirs.cniConf, target: IN_NODE.cniConf, readOnly: false },
-        { source: dirs.cniBin, target: IN_NODE.cniBin, readOnly: false },
-        { source: dirs.state, target: IN_NODE.state, readOnly: false },
-        { source: dirs.logs, target: '/var/log/pods', readOnly: false },
-      ],
-    });
+  private build(node: LabNode): Promise<NodeHost> {
+    return NodeHost.build({ layout: this.layout, config: this.config, program: this.o.program, emit: this.o.emit }, node, this.ports++);
   }
 
   private async api(): Promise<void> {
@@ -128,69 +118,81 @@ export class Lab {
     underlay.close();
     await this.server.listen({ fd });
     await this.server.writeKubeconfig(this.layout.kubeconfig, this.url);
-    await Promise.all(config.nodes.map((n) =>
-      this.server.writeKubeconfig(join(this.layout.node(n.name).state, 'kubeconfig'), `https://${gateway}:${API_PORT}`)));
-    for (const n of config.nodes) {
-      await this.client.create(Nodes, {
-        apiVersion: 'v1', kind: 'Node', metadata: { name: n.name, labels: { ...n.labels } },
-        spec: n.podCIDR === undefined ? {} : { podCIDR: n.podCIDR, podCIDRs: [n.podCIDR] },
-      });
-    }
+    for (const n of config.nodes) await this.register(n);
+    await this.client.create(ConfigMaps, {
+      apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: NETWORK_CONFIG_MAP.name, namespace: NETWORK_CONFIG_MAP.namespace },
+      data: { [NETWORK_CONFIG_MAP.key]: netConf(config) },
+    });
     const controllers = startControllers(this.server, { clusterRanges: [{ cidr: config.network.clusterCIDR, nodePrefix: config.network.nodeMask }] });
     this.closers.push(...controllers.map((c) => () => c.stop()));
+    // Nobody else writes to the Nodes before: they get their ranges in the order of the lab file.
+    await this.until(Nodes, config.nodes.length, 'pod ranges', (n: Node) => n.spec?.podCIDR !== undefined, () => 'it has no podCIDR');
+    for (const n of config.nodes) this.admit(n);
+  }
+
+  /** What the node's agent needs to reach the API, and the Node object. */
+  private async register(n: LabNode): Promise<void> {
+    // Its agent begins when the file has its name: it is never there by half, and not before the object.
+    await this.server.writeKubeconfig(`${this.agentKubeconfig(n)}.new`, `https://${this.config.underlay.gateway}:${API_PORT}`);
+    await this.client.create(Nodes, {
+      apiVersion: 'v1', kind: 'Node', metadata: { name: n.name, labels: { ...n.labels } },
+      spec: n.podCIDR === undefined ? {} : { podCIDR: n.podCIDR, podCIDRs: [n.podCIDR] },
+    });
+  }
+
+  /** Lets the node's agent begin. */
+  private admit(n: LabNode): void {
+    const file = this.agentKubeconfig(n);
+    renameSync(`${file}.new`, file);
+  }
+
+  private agentKubeconfig(n: LabNode): string {
+    return join(this.layout.node(n.name).state, 'kubeconfig');
   }
 
   private async nodesReady(): Promise<void> {
-    const { config } = this.o;
-    const images = new ImageStore({ dir: this.layout.images });
-    // The agents are the slow part: three Node.js processes. The kubelets register meanwhile.
-    for (const p of this.parts) {
-      p.agent = new AgentProcess({ layout: this.layout, node: p.node.name, holderPid: p.holder.pid, program: this.o.program, emit: this.o.emit });
-    }
-    const init = binary('podway-init');
-    for (const p of this.parts) {
-      const dirs = this.layout.node(p.node.name);
-      p.runtime = new NodeRuntime({
-        node: {
-          lab: config.name, name: p.node.name, holderPid: p.holder.pid, addresses: [p.node.address], dirs: { pods: this.layout.pods, logs: dirs.logs },
-        },
-        client: this.server.inProcessClient('kubelet'),
-        network: new CniNetwork({
-          init, holderPid: p.holder.pid, confDir: dirs.cniConf, cacheDir: join(dirs.root, 'cni-cache'),
-          path: [{ inNode: IN_NODE.cniBin, onMachine: dirs.cniBin }],
-        }),
-        images, init,
-        warn: (message, error) => this.o.emit({ type: 'warning', message: `${p.node.name}: ${message}: ${messageOf(error)}` }),
-      });
-    }
-    this.server.attachRuntime(podLogs((pod) => this.parts.find((p) => p.node.name === pod.spec?.nodeName)?.runtime));
-    await Promise.all(this.parts.map((p) => p.runtime!.start()));
-    await this.createPods();
-    await this.until(Nodes, config.nodes.length, 'nodes', (n: Node) => n.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True') ?? false,
-      (n) => n.status?.conditions?.find((c) => c.type === 'Ready')?.message ?? 'it has not reported yet');
+    this.server.attachRuntime(podLogs((pod) => this.hosts.find((h) => h.node.name === pod.spec?.nodeName)?.runtime));
+    await Promise.all(this.hosts.map((h) => h.startKubelet(this.server, this.images)));
+    await this.until(Nodes, this.config.nodes.length, 'nodes', isReady, (n: Node) => n.status?.conditions?.find((c) => c.type === 'Ready')?.message ?? 'it has not reported yet');
   }
 
+  /** Pods of one node get their addresses in the order of the lab file: each when the one before has its own. */
   private async createPods(): Promise<void> {
-    for (const p of this.o.config.pods) {
-      await this.client.create(Pods, {
-        apiVersion: 'v1', kind: 'Pod',
-        metadata: {
-          name: p.name, namespace: p.namespace ?? 'default', ...(p.labels === undefined ? {} : { labels: p.labels }),
-          ...(p.address === undefined ? {} : { annotations: { 'podway.io/ip-addrs': JSON.stringify([p.address]) } }),
-        },
-        spec: {
-          ...(p.node === undefined ? {} : { nodeName: p.node }),
-          containers: [{ name: p.name, image: p.image, ...(p.command === undefined ? {} : { command: [...p.command] }) }],
-        },
-      });
-    }
+    const { pods } = this.o.config;
+    const nodes = [...new Set(pods.map((p) => p.node))];
+    await Promise.all(nodes.map(async (node) => {
+      const runtime = this.hosts.find((h) => h.node.name === node)?.runtime;
+      for (const p of pods.filter((q) => q.node === node)) {
+        const created = await this.createPod(p);
+        const until = performance.now() + ADDRESS_PATIENCE_MS;
+        while (runtime && performance.now() < until && !runtime.records().some((r) => r.uid === created.metadata?.uid)) {
+          await new Promise((resolve) => setTimeout(resolve, 2));
+        }
+      }
+    }));
+  }
+
+  private createPod(p: LabPod): Promise<Pod> {
+    return this.client.create(Pods, {
+      apiVersion: 'v1', kind: 'Pod',
+      metadata: {
+        name: p.name, namespace: p.namespace ?? 'default', ...(p.labels === undefined ? {} : { labels: p.labels }),
+        ...(p.address === undefined ? {} : { annotations: { 'podway.io/ip-addrs': JSON.stringify([p.address]) } }),
+      },
+      spec: {
+        ...(p.node === undefined ? {} : { nodeName: p.node }),
+        containers: [{ name: p.name, image: p.image, ...(p.command === undefined ? {} : { command: [...p.command] }) }],
+      },
+    });
   }
 
   private async podsReady(): Promise<Pod[]> {
     const wanted = this.o.config.pods.length;
     if (wanted === 0) return [];
-    return this.until(Pods, wanted, 'pods', (p: Pod) => p.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True') ?? false,
-      (p) => p.status?.containerStatuses?.map((c) => c.state?.waiting?.message ?? c.state?.waiting?.reason).find(Boolean) ?? p.status?.phase ?? 'Pending');
+    // Not before: a pod on a node without a network would fail, wait, and be tried again.
+    await this.createPods();
+    return this.until(Pods, wanted, 'pods', isReady,
+      (p: Pod) => p.status?.containerStatuses?.map((c) => c.state?.waiting?.message ?? c.state?.waiting?.reason).find(Boolean) ?? p.status?.phase ?? 'Pending');
   }
 
   /** Watches until enough objects are as wished. @throws LAB_NOT_READY naming those that are not, with their own words. */
@@ -225,7 +227,7 @@ export class Lab {
 
   private pairs(pods: readonly Pod[]): Promise<PairReport> {
     const init = binary('podway-init');
-    const records = this.parts.flatMap((p) => p.runtime!.records());
+    const records = this.hosts.flatMap((h) => h.runtime!.records());
     const asked = pods.filter((p) => p.spec?.containers[0]?.image === 'podway/web' && !p.spec.hostNetwork).flatMap((p): PairPod[] => {
       const record = records.find((r) => r.uid === p.metadata?.uid);
       return record && p.status?.podIP ? [{ name: p.metadata?.name ?? '', address: p.status.podIP, run: (command) => execInContainer(init, record, command) }] : [];
@@ -234,17 +236,47 @@ export class Lab {
   }
 
   private save(phase: LabState['phase']): void {
+    this.phaseNow = phase;
     writeState(this.layout, {
-      name: this.o.config.name, version: LAB_VERSION, pid: process.pid, pidStart: startOf(process.pid) ?? '', started: new Date().toISOString(), phase,
-      server: this.url, nodes: this.parts.map((p) => ({ name: p.node.name, address: p.node.address, holderPid: p.holder.pid })), config: this.o.config,
+      name: this.config.name, version: LAB_VERSION, pid: process.pid, pidStart: startOf(process.pid) ?? '', started: this.startedAt, phase,
+      server: this.url, nodes: this.hosts.map((h) => ({ name: h.node.name, address: h.node.address, holderPid: h.holder.pid })), config: this.config,
     });
+  }
+
+  /** The nodes are others now; both files say so, whatever comes between. */
+  private remember(config: LabConfig): void {
+    this.config = config;
+    writeConfig(this.layout, config);
+    this.save(this.phaseNow);
+  }
+
+  private get membership(): MembershipContext {
+    return {
+      layout: this.layout, client: this.client, hosts: this.hosts, config: () => this.config,
+      remember: (config) => this.remember(config),
+      build: async (node) => {
+        const host = await this.build(node);
+        this.hosts.push(host);
+        host.startAgent();
+        await this.register(node);
+        this.admit(node);
+        await host.startKubelet(this.server, this.images);
+        return host;
+      },
+    };
+  }
+
+  /** Requests of other processes, one after the other. */
+  private async listen(): Promise<void> {
+    const server = await serveControl(this.layout.control, (request, tell) =>
+      request.verb === 'add-node' ? addNode(this.membership, request.node, tell) : removeNode(this.membership, request, tell));
+    this.closers.push(() => server.close());
   }
 
   /** Ends the lab's own work. Nodes and pods go on until `down`. */
   async close(): Promise<void> {
-    for (const p of this.parts) p.agent?.stop();
-    await Promise.all(this.parts.map((p) => p.runtime?.close()));
     for (const close of this.closers.splice(0)) await close();
+    await Promise.all(this.hosts.map((h) => h.leave()));
     await this.server.close();
   }
 }

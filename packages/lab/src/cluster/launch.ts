@@ -3,14 +3,16 @@
  * Whatever goes wrong on the way, and Ctrl-C as well, ends with everything taken away again.
  */
 import { spawn } from 'node:child_process';
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PodwayError } from '@podway/errors';
+import { lockFile } from '@podway/kernel';
 import type { LabConfig } from './config.js';
-import { down, labMark, remnants } from './down.js';
+import { belongings, labMark } from './belongings.js';
+import { down, removeIfEmpty } from './down.js';
 import type { LabEvent } from './events.js';
 import { LABS_DIR, LabLayout } from './layout.js';
-import { isRunning, nameFlag, readState, type LabState } from './state.js';
+import { isRunning, nameFlag, readState, writeConfig, type LabState } from './state.js';
 
 export interface LaunchOptions {
   readonly config: LabConfig;
@@ -26,43 +28,48 @@ export type Launched =
   | { readonly outcome: 'started'; readonly state: LabState; readonly cleanedUp: boolean }
   | { readonly outcome: 'running'; readonly state: LabState };
 
-export const configFile = (layout: LabLayout): string => join(layout.dir, 'config.json');
-
 /** @throws LAB_STARTING when another `up` is at it; LAB_FAILED or the lab's own error. */
 export async function launch(o: LaunchOptions): Promise<Launched> {
   const layout = new LabLayout(o.config.name);
   const state = readState(layout);
   if (state && isRunning(state)) {
     if (state.phase === 'ready') return { outcome: 'running', state };
-    throw new PodwayError('LAB_STARTING', `lab ${layout.name} is being started by another podway up (pid ${state.pid})`, {
-      object: `lab ${layout.name}`, hint: `Wait for it, or take it away: podway down${nameFlag(layout.name)}`,
-    });
+    throw starting(layout, state);
   }
-  const left = remnants(layout);
-  const cleanedUp = left.folder || left.namespaces.length > 0 || left.processes.length > 0;
-  if (cleanedUp) await down(layout.name);
-  makeFolder(layout);
-  writeFileSync(configFile(layout), JSON.stringify(o.config), { mode: 0o600 });
+  mkdirSync(LABS_DIR, { recursive: true, mode: 0o700 });
+  // Held until the lab stands or is taken away again: no other start may see, or clean up, what is half made.
+  const lock = lockFile(layout.lock);
+  if (!lock) throw starting(layout, state);
   try {
-    await follow(layout, o);
+    const left = belongings(layout);
+    const cleanedUp = left.folder || left.namespaces.length > 0 || left.processes.length > 0;
+    if (cleanedUp) await down(layout.name);
+    try {
+      makeFolder(layout, o.config);
+      await follow(layout, o);
+    } catch (e) {
+      if (!o.retain) await down(layout.name);
+      throw e;
+    }
     return { outcome: 'started', state: readState(layout)!, cleanedUp };
-  } catch (e) {
-    if (!o.retain) await down(layout.name);
-    throw e;
+  } finally {
+    lock.release();
+    removeIfEmpty(LABS_DIR);
   }
 }
 
-function makeFolder(layout: LabLayout): void {
-  mkdirSync(LABS_DIR, { recursive: true, mode: 0o700 });
-  try {
-    mkdirSync(layout.dir, { mode: 0o700 });
-  } catch (cause) {
-    throw new PodwayError('LAB_STARTING', `lab ${layout.name} is being started by another podway up`, { object: layout.dir, cause });
-  }
-  mkdirSync(layout.logs, { mode: 0o700 });
+const starting = (layout: LabLayout, state: LabState | undefined): PodwayError =>
+  new PodwayError('LAB_STARTING', `lab ${layout.name} is being started by another podway up${state ? ` (process ${state.pid})` : ''}`, {
+    object: `lab ${layout.name}`, hint: `Wait for it, or take it away: podway down${nameFlag(layout.name)}`,
+  });
+
+function makeFolder(layout: LabLayout, config: LabConfig): void {
+  for (const d of [LABS_DIR, layout.dir, layout.logs]) mkdirSync(d, { recursive: true, mode: 0o700 });
+  writeConfig(layout, config);
 }
 
 function follow(layout: LabLayout, o: LaunchOptions): Promise<void> {
+  o.signal.throwIfAborted();
   const logFile = join(layout.logs, 'lab.log');
   const log = openSync(logFile, 'a', 0o600);
   const [command = process.execPath, ...args] = o.program;

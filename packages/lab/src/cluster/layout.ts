@@ -11,9 +11,12 @@ export const LABS_DIR = '/run/podway';
 export const DEFAULT_LAB = 'default';
 const PREFIX = 'podway';
 
+/** As in host names. */
+export const LAB_NAME = /^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$/;
+
 /** @throws LAB_BAD_NAME: lower-case letters, digits and dashes, so that it fits into names of hosts and namespaces. */
 export function checkLabName(name: string): string {
-  if (/^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$/.test(name)) return name;
+  if (LAB_NAME.test(name)) return name;
   throw new PodwayError('LAB_BAD_NAME', `"${name}" cannot be the name of a lab`, {
     hint: 'Use at most 32 lower-case letters, digits and dashes, beginning and ending with a letter or digit.',
   });
@@ -37,6 +40,10 @@ export class LabLayout {
   }
 
   get state(): string { return join(this.dir, 'lab.json'); }
+  /** The lab as it was asked for; written before anything is made. */
+  get config(): string { return join(this.dir, 'config.json'); }
+  /** Where the lab's process takes requests: see control.ts. */
+  get control(): string { return join(this.dir, 'control.sock'); }
   get kubeconfig(): string { return join(this.dir, 'kubeconfig'); }
   get store(): string { return join(this.dir, 'store'); }
   get logs(): string { return join(this.dir, 'log'); }
@@ -50,7 +57,7 @@ export class LabLayout {
     return { root, cniConf: at('cni-conf'), cniBin: at('cni-bin'), state: at('state'), logs: at('logs'), overlay: at('overlay') };
   }
 
-  /** `podway-LAB-WHAT`; a lab's names never are another's, since neither part holds the separator's neighbours alone (see `owns`). */
+  /** `podway-LAB-WHAT`. Node `b-m1` of lab `a` and node `m1` of lab `a-b` would be one: the second cannot be made. */
   netns(what: string): string {
     return `${PREFIX}-${this.name}-${what}`;
   }

@@ -16,6 +16,9 @@ export interface PairPod {
 
 const AT_ONCE = 16;
 const TIMEOUT_S = 3;
+/** A process that has just been started may not listen yet: a refused pair is asked again for so long. */
+const PATIENCE_MS = 3_000;
+const PAUSE_MS = 50;
 /** Far more than a request takes, for a machine that is busy. */
 const PROCESS_TIMEOUT_MS = 10_000;
 
@@ -26,12 +29,20 @@ export async function checkPairs(pods: readonly PairPod[], progress: (done: numb
   const worker = async (): Promise<void> => {
     for (let i = next++; i < todo.length; i = next++) {
       const { from, to } = todo[i]!;
-      done.push(await ask(from, to));
+      done.push(await askUntil(from, to, performance.now() + PATIENCE_MS));
       progress(done.length, todo.length);
     }
   };
   await Promise.all(Array.from({ length: Math.min(AT_ONCE, todo.length) }, worker));
   return { total: todo.length, ok: done.filter((p) => p.ok).length, failures: done.filter((p) => !p.ok) };
+}
+
+async function askUntil(from: PairPod, to: PairPod, until: number): Promise<Pair> {
+  for (;;) {
+    const pair = await ask(from, to);
+    if (pair.ok || !/refused/i.test(pair.problem ?? '') || performance.now() > until) return pair;
+    await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+  }
 }
 
 function ask(from: PairPod, to: PairPod): Promise<Pair> {

@@ -33,6 +33,13 @@ export function writeState(layout: LabLayout, state: LabState): void {
   renameSync(half, layout.state);
 }
 
+/** What the lab was asked to be; written before anything is made, and again when nodes join or leave. */
+export function writeConfig(layout: LabLayout, config: LabConfig): void {
+  const half = `${layout.config}.new`;
+  writeFileSync(half, `${JSON.stringify(config)}\n`, { mode: 0o600 });
+  renameSync(half, layout.config);
+}
+
 /** Undefined when there is none, or only half of one. */
 export function readState(layout: LabLayout): LabState | undefined {
   try {

@@ -51,7 +51,7 @@ export function createUnderlay(layout: LabLayout, config: LabConfig): void {
 export const portName = (index: number): string => `port${index + 1}`;
 
 /** A node's namespace with its uplink, plugged into the switch. */
-export function createNodeNetns(layout: LabLayout, config: LabConfig, node: LabNode, position: number): void {
+export function createNodeNetns(layout: LabLayout, config: LabConfig, { node, port: position }: { readonly node: LabNode; readonly port: number }): void {
   const underlay = Netns.open({ name: layout.netns('underlay') });
   const ns = Netns.create(layout.netns(node.name));
   try {
@@ -73,6 +73,16 @@ export function createNodeNetns(layout: LabLayout, config: LabConfig, node: LabN
     writeSysctl(ns, `net.ipv4.conf.${sysctlDevice('eth0')}.forwarding`, '0');
   } finally {
     ns.close();
+    underlay.close();
+  }
+}
+
+/** Takes a node's cable out of the switch; absent is success. */
+export function unplugNode(layout: LabLayout, port: number): void {
+  const underlay = Netns.open({ name: layout.netns('underlay') });
+  try {
+    RtNetlink.with(underlay, (u) => u.deleteLink(portName(port)));
+  } finally {
     underlay.close();
   }
 }

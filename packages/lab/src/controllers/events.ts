@@ -2,7 +2,7 @@
  * Events about objects, as components of Kubernetes record them: the same one again raises the
  * count of the one that is there.
  */
-import { Events, type Event, type KubeObject, type ObjectClient } from '@podway/kube';
+import { Events, Namespaces, isKubeError, isNotFound, type Event, type KubeObject, type ObjectClient } from '@podway/kube';
 
 export interface EventRecorder {
   /** Never rejects: an event that cannot be recorded is told to `failed`. */
@@ -23,6 +23,12 @@ export function eventRecorder(client: ObjectClient, options: RecorderOptions): E
   const now = options.now ?? Date.now;
   const known = new Map<string, { name: string; namespace: string; count: number }>();
   const source = { component: options.component, ...(options.host === undefined ? {} : { host: options.host }) };
+  /** A namespace that is being deleted takes no events, which is no failure. */
+  const terminating = (namespace: string): Promise<boolean> =>
+    client.get(Namespaces, namespace).then(
+      (n) => n.metadata?.deletionTimestamp !== undefined,
+      (e: unknown) => isNotFound(e),
+    );
   return {
     async record(about, type, reason, message) {
       const meta = about.metadata ?? {};
@@ -65,6 +71,7 @@ export function eventRecorder(client: ObjectClient, options: RecorderOptions): E
         known.set(key, { name: made.metadata?.name ?? '', namespace, count: 1 });
         for (const old of known.keys()) if (known.size > REMEMBERED) known.delete(old);
       } catch (e) {
+        if (isKubeError(e, 'KUBE_FORBIDDEN') && (await terminating(namespace))) return;
         options.failed?.(e);
       }
     },

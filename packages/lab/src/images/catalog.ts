@@ -94,8 +94,10 @@ export type ImageMap = Readonly<Record<string, string>>;
  */
 export function findImage(image: string, map: ImageMap = {}): ImageDefinition | undefined {
   const repository = repositoryOf(image);
-  const wanted = map[image] ?? map[repository] ?? repository;
-  if (wanted.startsWith('/')) return { name: wanted, root: 'directory', aliases: [], entrypoint: [], cmd: [], env, about: `the directory ${wanted}` };
+  const mapped = map[image] ?? map[repository];
+  // Only the lab file may name a directory: a pod must not choose one of the machine.
+  if (mapped?.startsWith('/')) return { name: mapped, root: 'directory', aliases: [], entrypoint: [], cmd: [], env, about: `the directory ${mapped}` };
+  const wanted = mapped ?? repository;
   const known = (name: string): ImageDefinition | undefined =>
     builtinImages.find((d) => d.name === name || d.aliases.includes(name));
   const parts = wanted.split('/');

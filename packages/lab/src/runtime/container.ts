@@ -34,7 +34,7 @@ export async function configure(pod: Pod, container: Container, image: PreparedI
     env,
     identity: identityOf(pod, container),
     command: commandLine(container, image.definition, env),
-    mounts: await containerMounts(pod, container, { node: options.node, init: options.init, shm: sandbox.shm, dns: options.dns }),
+    mounts: await containerMounts(pod, container, { node: options.node, init: options.init, shm: sandbox.shm }),
   };
 }
 

@@ -85,7 +85,7 @@ export function hostsFile(pod: Pod, podIPs: readonly string[], domain: string | 
   return `${lines.join('\n')}\n`;
 }
 
-/** resolv.conf as dnsPolicy and dnsConfig ask; undefined: the node's own. */
+/** resolv.conf as dnsPolicy and dnsConfig ask; undefined: the machine's own. */
 export function resolvConf(pod: Pod, dns: { nameservers: readonly string[]; domain: string } | undefined): string | undefined {
   const policy = pod.spec?.dnsPolicy ?? 'ClusterFirst';
   const own = pod.spec?.dnsConfig;

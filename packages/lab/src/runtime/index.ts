@@ -14,4 +14,4 @@ export { decideRestart, goDuration, type Backoff } from './backoff.js';
 export { defaultCapabilities } from './security.js';
 export { networkNotReady, RUNTIME_VERSION } from './node-status.js';
 export { NodeRuntime, type PodLogOptions } from './node-runtime.js';
-export { CniNetwork, type CniNetworkOptions } from './cni-network.js';
+export { CniNetwork, addressesOf, type CniNetworkOptions } from './cni-network.js';

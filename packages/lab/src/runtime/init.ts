@@ -28,9 +28,9 @@ export interface HoldOptions {
   readonly title?: string;
   /** A file of the machine that a netns is bound to; without it a new netns is made. */
   readonly netnsFile?: string;
-  /** Directories of the machine that the node sees with changes of its own, kept in `dir`. */
-  readonly overlays?: readonly { readonly target: string; readonly dir: string }[];
   readonly tmpfs?: readonly string[];
+  /** Directories of the machine that the node may write to for itself: what it writes is in `dir`/upper. */
+  readonly overlays?: readonly { readonly target: string; readonly dir: string }[];
   readonly binds?: readonly Mount[];
   readonly sysctls?: Readonly<Record<string, string>>;
 }
@@ -106,8 +106,8 @@ export function identityArgs(id: Identity): string[] {
 export function holdArgs(o: HoldOptions): string[] {
   return [
     'hold', '--hostname', o.hostname, ...option('--title', o.title), ...option('--netns-file', o.netnsFile),
-    ...(o.overlays ?? []).flatMap((l) => ['--overlay', l.target, l.dir]),
-    ...(o.tmpfs ?? []).flatMap((t) => ['--tmpfs', t]), ...mounts('--bind', o.binds), ...sysctls(o.sysctls),
+    ...(o.tmpfs ?? []).flatMap((t) => ['--tmpfs', t]), ...(o.overlays ?? []).flatMap((v) => ['--overlay', v.target, v.dir]),
+    ...mounts('--bind', o.binds), ...sysctls(o.sysctls),
   ];
 }
 

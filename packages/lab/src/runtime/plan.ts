@@ -3,7 +3,7 @@
  * are doing. The worker acts on the answer, and asks again when something changed or at `wakeAt`.
  */
 import type { Pod } from '@podway/kube';
-import { decideRestart, type Backoff } from './backoff.js';
+import { decideRestart, FIRST_DELAY, goDuration, MAX_DELAY, type Backoff } from './backoff.js';
 import type { Container } from './env.js';
 
 export interface Termination {
@@ -102,4 +102,28 @@ export function plan(pod: Pod, states: ReadonlyMap<string, ContainerState>, now:
     consider(c, t === undefined || restarts(pod, t));
   }
   return answer(true);
+}
+
+/** What a container that waits for its back-off shows and says; undefined when that was said before. */
+export function backOffWords(
+  pod: Pod, c: Container, { state, delay }: { readonly state: ContainerState; readonly delay: number },
+): { readonly waiting: { reason: string; message: string }; readonly type: 'Normal' | 'Warning'; readonly message: string } | undefined {
+  if (state.refused) {
+    if (state.waiting?.reason !== 'ErrImagePull') return undefined;
+    const message = `Back-off pulling image "${c.image}"`;
+    return { waiting: { reason: 'ImagePullBackOff', message: `${message}: ${state.waiting.message ?? ''}` }, type: 'Normal', message };
+  }
+  if (state.waiting?.reason === 'CrashLoopBackOff') return undefined;
+  const name = `${pod.metadata?.name}_${pod.metadata?.namespace}(${pod.metadata?.uid})`;
+  return {
+    waiting: { reason: 'CrashLoopBackOff', message: `back-off ${goDuration(delay)} restarting failed container=${c.name} pod=${name}` },
+    type: 'Warning', message: `Back-off restarting failed container ${c.name} in pod ${name}`,
+  };
+}
+
+/** A container that cannot be created (image, configuration) waits, longer each time. */
+export function refuse(s: ContainerState, waiting: { readonly reason: string; readonly message: string }, now: number): void {
+  const delay = s.refused ? Math.min(s.refused.backoff.delay * 2, MAX_DELAY) : FIRST_DELAY;
+  s.refused = { at: now, backoff: { delay, updated: now } };
+  s.waiting = { ...waiting };
 }

@@ -5,18 +5,17 @@
  * The order is that of a kubelet: sandbox, network ADD, init containers one after the other, then
  * the containers. On deletion: TERM, after the grace period KILL, network DEL, sandbox, API object.
  */
-import { readFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { isPodwayError, messageOf } from '@podway/errors';
 import { Pods, type Pod } from '@podway/kube';
-import { decideRestart, goDuration, FIRST_DELAY, MAX_DELAY } from './backoff.js';
+import { decideRestart } from './backoff.js';
 import { kubeTime, type Clock } from './clock.js';
 import { configure, launch, logDir } from './container.js';
 import type { Container } from './env.js';
 import type { EventRecorder, EventType } from './events.js';
 import type { ExitStatus, RunningContainer } from './init.js';
-import { newState, plan, type ContainerState, type Plan } from './plan.js';
+import { backOffWords, newState, plan, refuse, type ContainerState, type Plan } from './plan.js';
 import { startProbes } from './probes.js';
 import { readRecords, removeRecord, writeRecord, type ContainerRecord, type PodRecord } from './record.js';
 import { createSandbox, reclaim, removeSandbox, type Sandbox } from './sandbox.js';
@@ -180,7 +179,10 @@ export class PodWorker {
       this.reclaimed = true;
     }
     if (this.removed || this.pod.metadata?.deletionTimestamp) {
-      await this.terminate();
+      await this.terminate().catch((e: unknown) => {
+        this.event('Warning', 'FailedKillPod', `error killing pod: ${messageOf(e)}`);
+        throw e; // tried again: a pod is not gone before its network is
+      });
       return undefined;
     }
     if (this.over) return undefined;
@@ -219,7 +221,7 @@ export class PodWorker {
     const { options } = this.context;
     const old = (await readRecords(options.node.dirs.pods)).find((r) => r.uid === this.uid);
     if (!old) return;
-    await reclaim(old, this.pod, { ...options, isMonitor });
+    await reclaim(old, this.pod, options);
     await removeRecord(options.node.dirs.pods, this.uid);
   }
 
@@ -255,17 +257,10 @@ export class PodWorker {
 
   private backOff(c: Container, delay: number): void {
     const s = this.states.get(c.name);
-    if (!s) return;
-    if (s.refused) {
-      if (s.waiting?.reason !== 'ErrImagePull') return;
-      s.waiting = { reason: 'ImagePullBackOff', message: `Back-off pulling image "${c.image}": ${s.waiting.message ?? ''}` };
-      this.event('Normal', 'BackOff', `Back-off pulling image "${c.image}"`, c.name);
-      return;
-    }
-    if (s.waiting?.reason === 'CrashLoopBackOff') return;
-    const pod = `${this.pod.metadata?.name}_${this.pod.metadata?.namespace}(${this.uid})`;
-    s.waiting = { reason: 'CrashLoopBackOff', message: `back-off ${goDuration(delay)} restarting failed container=${c.name} pod=${pod}` };
-    this.event('Warning', 'BackOff', `Back-off restarting failed container ${c.name} in pod ${pod}`, c.name);
+    const told = s && backOffWords(this.pod, c, { state: s, delay });
+    if (!s || !told) return;
+    s.waiting = told.waiting;
+    this.event(told.type, 'BackOff', told.message, c.name);
   }
 
   private async startOne(c: Container): Promise<void> {
@@ -279,7 +274,7 @@ export class PodWorker {
     } catch (e) {
       this.event('Warning', 'Failed', isPodwayError(e) && e.hint ? `${e.message} (${e.hint})` : messageOf(e), c.name);
       this.event('Warning', 'Failed', 'Error: ErrImagePull', c.name);
-      this.refuse(s, 'ErrImagePull', messageOf(e));
+      refuse(s, { reason: 'ErrImagePull', message: messageOf(e) }, clock.now());
       return;
     }
     this.imageIDs.set(c.name, prepared.imageID);
@@ -288,7 +283,7 @@ export class PodWorker {
       configuration = await configure(this.pod, c, prepared, sandbox, options);
     } catch (e) {
       this.event('Warning', isPodwayError(e) && e.code.startsWith('VOLUME') ? 'FailedMount' : 'Failed', `Error: ${messageOf(e)}`, c.name);
-      this.refuse(s, 'CreateContainerConfigError', messageOf(e));
+      refuse(s, { reason: 'CreateContainerConfigError', message: messageOf(e) }, clock.now());
       return;
     }
     delete s.refused;
@@ -316,13 +311,6 @@ export class PodWorker {
     }
   }
 
-  private refuse(s: ContainerState, reason: string, message: string): void {
-    const now = this.context.clock.now();
-    const delay = s.refused ? Math.min(s.refused.backoff.delay * 2, MAX_DELAY) : FIRST_DELAY;
-    s.refused = { at: now, backoff: { delay, updated: now } };
-    s.waiting = { reason, message };
-  }
-
   private follow(c: Container, s: ContainerState, launched: { record: ContainerRecord; process: RunningContainer }, startedAt: number): void {
     const { options, clock } = this.context;
     delete s.waiting;
@@ -339,7 +327,7 @@ export class PodWorker {
     run.stopProbes = startProbes(c, {
       clock,
       target: () => ({
-        init: options.init, nodePid: options.node.holderPid, podIP: this.ips[0] ?? '127.0.0.1', busybox: '/bin/busybox', record: this.record ?? noRecord(),
+        init: options.init, nodePid: options.node.holderPid, podIP: this.ips[0] ?? '127.0.0.1', record: this.record ?? noRecord(),
       }),
       on: {
         ready: (ready) => change(() => (s.ready = ready))(),
@@ -443,13 +431,4 @@ export class PodWorker {
 
 function noRecord(): never {
   throw new Error('a probe ran without a sandbox');
-}
-
-/** True when pid is the monitor of a container of this pod, and not a later process with its number. */
-function isMonitor(pid: number, uid: string): boolean {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(uid);
-  } catch {
-    return false;
-  }
 }

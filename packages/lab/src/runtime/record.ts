@@ -6,6 +6,7 @@ import { mkdir, readFile, readdir, rename, rm, writeFile } from 'node:fs/promise
 import { readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { PodwayError } from '@podway/errors';
+import { NETNS_DIR } from '@podway/kernel';
 import { DEFAULT_PATH } from '../images/index.js';
 import { identityArgs, type Identity } from './init.js';
 
@@ -65,8 +66,16 @@ export async function writeRecord(podsDir: string, record: PodRecord): Promise<v
   await rename(`${path}.new`, path);
 }
 
+/** The record, and the name under /run/netns that the pod may have been given: it would point to nothing. */
 export async function removeRecord(podsDir: string, uid: string): Promise<void> {
+  const record = await readRecord(podsDir, uid);
+  if (record) await rm(join(NETNS_DIR, exposedName(record)), { force: true });
   await rm(recordPath(podsDir, uid), { force: true });
+}
+
+async function readRecord(podsDir: string, uid: string): Promise<PodRecord | undefined> {
+  const text = await readFile(recordPath(podsDir, uid), 'utf8').catch(() => undefined);
+  return text === undefined ? undefined : (JSON.parse(text) as PodRecord);
 }
 
 /** All pods of a lab; an absent directory holds none, an unreadable file is left out. */
@@ -162,3 +171,6 @@ export function execInNamespaces(
 export function execInNode(init: string, holderPid: number, command: readonly string[], env?: Readonly<Record<string, string>>): CommandLine {
   return execInNamespaces(init, holderPid, ['a'], command, env);
 }
+
+/** The name under /run/netns that `podway netns expose` gives a pod. It carries the lab's name, and `down` removes it. */
+export const exposedName = (r: Pick<PodRecord, 'lab' | 'namespace' | 'name'>): string => `podway-${r.lab}-pod-${r.namespace}-${r.name}`;

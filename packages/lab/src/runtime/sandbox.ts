@@ -3,12 +3,13 @@
  * removed in the reverse order. Absence counts as success on removal.
  */
 import { randomBytes, randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { PodwayError, messageOf } from '@podway/errors';
 import type { Pod } from '@podway/kube';
 import { hostnameOf } from './env.js';
 import { startPause, unmountInNode, type Resident } from './init.js';
 import { namespaceInode, sandboxAlive, type PodRecord } from './record.js';
-import type { NodeDescriptor, PodNetwork, RuntimeOptions, SandboxAttachment } from './types.js';
+import type { NodeDescriptor, PodNetwork, PortMapping, RuntimeOptions, SandboxAttachment } from './types.js';
 
 export interface Sandbox {
   readonly id: string;
@@ -26,11 +27,19 @@ type Context = Pick<RuntimeOptions, 'init' | 'network' | 'timing'> & { readonly 
 /** containerd's defaults: ports below 1024 and ICMP sockets need no capability inside a pod. */
 const sandboxSysctls = { 'net.ipv4.ip_unprivileged_port_start': '0', 'net.ipv4.ping_group_range': '0 2147483647' };
 
+/** Pure. */
+export function portMappingsOf(pod: Pod): PortMapping[] {
+  return (pod.spec?.containers ?? []).flatMap((c) => c.ports ?? []).filter((p) => p.hostPort).map((p) => ({
+    hostPort: p.hostPort ?? 0, containerPort: p.containerPort, protocol: (p.protocol ?? 'TCP').toLowerCase() as PortMapping['protocol'],
+    ...(p.hostIP ? { hostIP: p.hostIP } : {}),
+  }));
+}
+
 function attachmentOf(pod: Pod, id: string, netns: string): SandboxAttachment {
   return {
     sandboxId: id, netns,
     namespace: pod.metadata?.namespace ?? 'default', name: pod.metadata?.name ?? '', uid: pod.metadata?.uid ?? '',
-    annotations: pod.metadata?.annotations ?? {},
+    portMappings: portMappingsOf(pod),
   };
 }
 
@@ -91,10 +100,19 @@ export async function removeSandbox(sandbox: Sandbox, context: Context): Promise
 }
 
 /** What an earlier process of the lab left of a pod; its containers end with their monitors. */
-export async function reclaim(record: PodRecord, pod: Pod, context: { readonly init: string; readonly network: PodNetwork; readonly isMonitor: (pid: number, uid: string) => boolean }): Promise<void> {
-  for (const c of record.containers) if (context.isMonitor(c.monitorPid, record.uid)) process.kill(c.monitorPid, 'SIGKILL');
+export async function reclaim(record: PodRecord, pod: Pod, context: { readonly init: string; readonly network: PodNetwork }): Promise<void> {
+  for (const c of record.containers) if (isMonitor(c.monitorPid, record.uid)) process.kill(c.monitorPid, 'SIGKILL');
   const { netns, shm, id, pid } = record.sandbox;
   if (netns !== undefined) await context.network.del(attachmentOf(pod, id, netns));
   if (sandboxAlive(record)) process.kill(pid, 'SIGKILL');
   await unmountInNode(context.init, record.nodePid, [...(netns === undefined ? [] : [netns]), shm]);
+}
+
+/** True when pid is the monitor of a container of this pod, and not a later process with its number. */
+function isMonitor(pid: number, uid: string): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(uid);
+  } catch {
+    return false;
+  }
 }

@@ -27,7 +27,15 @@ export interface SandboxAttachment {
   readonly namespace: string;
   readonly name: string;
   readonly uid: string;
-  readonly annotations: Readonly<Record<string, string>>;
+  /** hostPorts, for plugins with the portMappings capability. */
+  readonly portMappings?: readonly PortMapping[];
+}
+
+export interface PortMapping {
+  readonly hostPort: number;
+  readonly containerPort: number;
+  readonly protocol: 'tcp' | 'udp' | 'sctp';
+  readonly hostIP?: string;
 }
 
 export interface NetworkStatus {

@@ -1,5 +1,5 @@
 /** Volumes and the files a runtime puts into every container: what is mounted where. */
-import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, realpath, writeFile } from 'node:fs/promises';
 import { join, normalize } from 'node:path';
 import { PodwayError } from '@podway/errors';
 import type { Pod } from '@podway/kube';
@@ -17,23 +17,26 @@ export interface ContainerMounts {
 
 export const podDir = (node: NodeDescriptor, uid: string): string => join(node.dirs.pods, uid);
 
-/** /etc/hosts, /etc/hostname and, where the pod does not use the node's, /etc/resolv.conf. */
+/** /etc/hosts, /etc/hostname and /etc/resolv.conf of a pod. */
 export async function writePodFiles(pod: Pod, node: NodeDescriptor, ips: readonly string[], dns: ClusterDns | undefined): Promise<void> {
   const dir = podDir(node, pod.metadata?.uid ?? '');
   await mkdir(dir, { recursive: true, mode: 0o700 });
-  const resolv = resolvConf(pod, dns);
+  // The machine's own file may be a link into a /run that the node does not have: its text, then.
+  const resolv = resolvConf(pod, dns) ?? (await readFile('/etc/resolv.conf', 'utf8').catch(() => ''));
   await Promise.all([
     writeFile(join(dir, 'hosts'), hostsFile(pod, ips, dns?.domain)),
     writeFile(join(dir, 'hostname'), `${pod.spec?.hostNetwork ? node.name : hostnameOf(pod)}\n`),
-    ...(resolv === undefined ? [] : [writeFile(join(dir, 'resolv.conf'), resolv)]),
+    writeFile(join(dir, 'resolv.conf'), resolv),
   ]);
 }
+
+const within = (path: string, base: string): boolean => path === base || path.startsWith(base.endsWith('/') ? base : `${base}/`);
 
 /** Inside its volume: `..` in a subPath is refused by the API server, and here again. */
 function inside(base: string, subPath: string | undefined): string {
   if (subPath === undefined || subPath === '') return base;
   const path = normalize(join(base, subPath));
-  if (!path.startsWith(base)) throw new PodwayError('VOLUME_PATH', `subPath ${subPath} leaves its volume`);
+  if (!within(path, base)) throw new PodwayError('VOLUME_PATH', `subPath ${subPath} leaves its volume`);
   return path;
 }
 
@@ -41,17 +44,16 @@ function inside(base: string, subPath: string | undefined): string {
 export async function containerMounts(
   pod: Pod,
   container: Container,
-  context: { readonly node: NodeDescriptor; readonly init: string; readonly shm: string; readonly dns: ClusterDns | undefined },
+  context: { readonly node: NodeDescriptor; readonly init: string; readonly shm: string },
 ): Promise<ContainerMounts> {
   const { node } = context;
   const dir = podDir(node, pod.metadata?.uid ?? '');
   const binds: Mount[] = [
     { source: join(dir, 'hosts'), target: '/etc/hosts', readOnly: false },
     { source: join(dir, 'hostname'), target: '/etc/hostname', readOnly: false },
+    { source: join(dir, 'resolv.conf'), target: '/etc/resolv.conf', readOnly: false },
   ];
   const nodeBinds: Mount[] = [{ source: context.shm, target: '/dev/shm', readOnly: false }];
-  if (resolvConf(pod, context.dns) !== undefined) binds.push({ source: join(dir, 'resolv.conf'), target: '/etc/resolv.conf', readOnly: false });
-  else nodeBinds.push({ source: '/etc/resolv.conf', target: '/etc/resolv.conf', readOnly: false });
 
   for (const mount of container.volumeMounts ?? []) {
     const volume = (pod.spec?.volumes ?? []).find((v) => v.name === mount.name);
@@ -60,6 +62,8 @@ export async function containerMounts(
       const base = join(dir, 'volumes', volume.name);
       const source = inside(base, mount.subPath);
       await mkdir(source, { recursive: true });
+      // A container may have put a link there that leads out of its volume.
+      if (!within(await realpath(source), await realpath(base))) throw new PodwayError('VOLUME_PATH', `subPath ${mount.subPath} leaves its volume`);
       await chmod(base, 0o777);
       binds.push({ source, target: mount.mountPath, readOnly });
     } else if (volume?.hostPath) {

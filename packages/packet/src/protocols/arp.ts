@@ -1,7 +1,7 @@
 /**
  * ARP (RFC 826). Addresses of Ethernet and IPv4 are read; for other kinds the operation and the sizes are, and the problem says so.
  */
-import { Context, NO_PROBLEMS, type LayerBase } from '../context.js';
+import { type Context, NO_PROBLEMS, type LayerBase } from '../context.js';
 import { ipv4Text, macText, parseIpv4, parseMac, put16, u16, u8 } from '../bytes.js';
 
 export interface ArpLayer extends LayerBase {

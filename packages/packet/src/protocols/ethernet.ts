@@ -4,7 +4,7 @@
  *     0      6      12        14
  *     | dst  | src  | type    | payload
  */
-import { Context, ETHERTYPE, NO_PROBLEMS, type LayerBase } from '../context.js';
+import { type Context, ETHERTYPE, NO_PROBLEMS, type LayerBase } from '../context.js';
 import { macText, parseMac, put16, u16 } from '../bytes.js';
 
 export interface EthernetLayer extends LayerBase {

@@ -2,7 +2,7 @@
  * GRE (RFC 2784, key and sequence of RFC 2890): 4 bytes and up to three optional words. Version 1 (PPTP) is named and left as payload.
  * EtherType 0x6558 carries an Ethernet frame.
  */
-import { Context, ETHERTYPE, NO_PROBLEMS, type LayerBase } from '../context.js';
+import { type Context, ETHERTYPE, NO_PROBLEMS, type LayerBase } from '../context.js';
 import { checksum as internetChecksum, expectedChecksum, fold, sum, type ChecksumState } from '../checksum.js';
 import { concat, hexNumber, put16, put32, u16, u32 } from '../bytes.js';
 

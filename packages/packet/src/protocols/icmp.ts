@@ -2,7 +2,7 @@
  * ICMP (RFC 792): type, code, checksum, four bytes whose meaning the type decides, and data. 8 bytes of header.
  * Errors quote the packet they are about; it is decoded into `quoted`, apart from the stack, since it did not travel in this packet.
  */
-import { Context, NO_PROBLEMS, type LayerBase } from '../context.js';
+import { type Context, NO_PROBLEMS, type LayerBase } from '../context.js';
 import type { ChecksumState } from '../checksum.js';
 import { ipv4Text, parseIpv4, put16, put32, u16, u32, u8 } from '../bytes.js';
 import type { Layer } from '../layers.js';
@@ -42,8 +42,9 @@ export function decodeIcmp(c: Context): void {
   if (there < LENGTH) return c.partial('icmp', LENGTH, there >= 2 ? { icmpType: u8(bytes, offset), code: u8(bytes, offset + 1) } : {});
   let problems = NO_PROBLEMS;
   const field = u16(bytes, offset + 2);
-  const state = transportChecksum(c, offset, end, 0, field);
-  if (state === 'bad') problems = badChecksum(c, problems, 'icmp', { start: offset, end, protocol: 0, field });
+  const covered = { start: offset, end, protocol: 0, field };
+  const state = transportChecksum(c, covered);
+  if (state === 'bad') problems = badChecksum(c, problems, 'icmp', covered);
   const icmpType = u8(bytes, offset);
   let message: IcmpMessage;
   if (icmpType === 8 || icmpType === 0) {

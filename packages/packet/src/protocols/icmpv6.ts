@@ -2,7 +2,7 @@
  * ICMPv6 (RFC 4443) with neighbour discovery (RFC 4861). Errors have 8 bytes of header and quote the packet they are about; the header
  * of a neighbour-discovery message is counted with its fixed part (24 bytes for NS and NA) and its options.
  */
-import { Context, NO_PROBLEMS, type LayerBase, type Problem } from '../context.js';
+import { type Context, NO_PROBLEMS, type LayerBase, type Problem } from '../context.js';
 import type { ChecksumState } from '../checksum.js';
 import { concat, ipv6Text, linkAddressText, parseIpv6, parseMac, put16, put32, u16, u32, u8 } from '../bytes.js';
 import type { Layer } from '../layers.js';
@@ -79,8 +79,9 @@ export function decodeIcmpv6(c: Context): void {
   const icmpType = u8(bytes, offset);
   const code = u8(bytes, offset + 1);
   const field = u16(bytes, offset + 2);
-  const state = transportChecksum(c, offset, end, IP.icmpv6, field);
-  if (state === 'bad') problems = badChecksum(c, problems, 'icmpv6', { start: offset, end, protocol: IP.icmpv6, field });
+  const covered = { start: offset, end, protocol: IP.icmpv6, field };
+  const state = transportChecksum(c, covered);
+  if (state === 'bad') problems = badChecksum(c, problems, 'icmpv6', covered);
   let headerLength = LENGTH;
   let message: Icmpv6Message;
   const fixed = ND_FIXED[icmpType];

@@ -6,7 +6,7 @@
  *
  * A total length of 0 is what segmentation offload leaves on packets above 64 KiB (Linux "BIG TCP"): the length is then the frame's.
  */
-import { Context, IP_PROTOCOL, NO_PROBLEMS, type LayerBase, type Problem } from '../context.js';
+import { type Context, IP_PROTOCOL, NO_PROBLEMS, type LayerBase, type Problem } from '../context.js';
 import { checksum, expectedChecksum, fold, sum, type ChecksumState } from '../checksum.js';
 import { concat, hexNumber, ipv4Text, parseIpv4, put16, u16, u8 } from '../bytes.js';
 
@@ -51,10 +51,12 @@ export function decodeIpv4(c: Context): void {
     problems = c.report(problems, 'bad-length', 'ipv4', `header length is ${headerLength}, less than ${MIN_LENGTH}`);
     headerLength = MIN_LENGTH;
   }
-  let totalLength = u16(bytes, offset + 2);
+  const totalLength = u16(bytes, offset + 2);
   let end = offset + totalLength;
-  if (totalLength === 0) end = c.end;
-  else if (totalLength < headerLength) {
+  if (totalLength === 0) {
+    end = c.end;
+    if (end - offset <= 0xffff) problems = c.report(problems, 'bad-length', 'ipv4', "total length is 0; the frame's is taken");
+  } else if (totalLength < headerLength) {
     problems = c.report(problems, 'bad-length', 'ipv4', `total length ${totalLength} is less than the header's ${headerLength}`);
     end = c.end;
   } else if (end > c.end) {

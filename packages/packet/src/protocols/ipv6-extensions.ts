@@ -3,7 +3,7 @@
  * All but Fragment (8 bytes, fixed) begin with next header and a length: in units of 8 bytes beyond the first 8; for AH, in units of
  * 4 bytes beyond the first 8. AH also occurs after IPv4.
  */
-import { Context, IP_PROTOCOL, NO_PROBLEMS, type LayerBase, type Problem } from '../context.js';
+import { type Context, IP_PROTOCOL, NO_PROBLEMS, type LayerBase, type Problem } from '../context.js';
 import { sum } from '../checksum.js';
 import { ipv6Text, u16, u32, u8 } from '../bytes.js';
 

@@ -6,7 +6,7 @@
  *
  * A payload length of 0 without a jumbo option is what segmentation offload leaves on packets above 64 KiB.
  */
-import { Context, IP_PROTOCOL, NO_PROBLEMS, type LayerBase } from '../context.js';
+import { type Context, IP_PROTOCOL, NO_PROBLEMS, type LayerBase } from '../context.js';
 import { sum } from '../checksum.js';
 import { ipv6Text, parseIpv6, put16, put32, u16, u32, u8 } from '../bytes.js';
 

@@ -2,7 +2,7 @@
  * Linux "cooked" capture headers, what libpcap writes for `-i any`: LINKTYPE_LINUX_SLL (113, 16 bytes) and
  * LINKTYPE_LINUX_SLL2 (276, 20 bytes, with the interface index). Source: tcpdump.org/linktypes.
  */
-import { Context, ETHERTYPE, NO_PROBLEMS, type LayerBase } from '../context.js';
+import { type Context, ETHERTYPE, NO_PROBLEMS, type LayerBase } from '../context.js';
 import { linkAddressText, u16, u32, u8 } from '../bytes.js';
 
 export interface LinuxCookedLayer extends LayerBase {

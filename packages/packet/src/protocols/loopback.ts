@@ -2,7 +2,7 @@
  * BSD loopback headers: LINKTYPE_NULL (0, address family in the byte order of the capturing machine) and LINKTYPE_LOOP (108, in
  * network order). 4 bytes. The family of IPv6 differs between the BSDs (24, 28, 30) and Linux (10).
  */
-import { Context, ETHERTYPE, NO_PROBLEMS, type LayerBase } from '../context.js';
+import { type Context, ETHERTYPE, NO_PROBLEMS, type LayerBase } from '../context.js';
 import { u32 } from '../bytes.js';
 import { ETHER } from '../numbers.js';
 

@@ -2,7 +2,7 @@
  * SCTP (RFC 9260): the common header (12 bytes) and the chunks' types and lengths. The checksum is CRC32c over the whole packet;
  * Linux leaves the field 0 where a device shall compute it.
  */
-import { Context, NO_PROBLEMS, type LayerBase } from '../context.js';
+import { type Context, NO_PROBLEMS, type LayerBase } from '../context.js';
 import { crc32c, type ChecksumState } from '../checksum.js';
 import { hexNumber, u16, u32, u8 } from '../bytes.js';
 

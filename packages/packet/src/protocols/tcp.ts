@@ -6,7 +6,7 @@
  *
  * A header cut after the ports (as in an ICMP error that quotes 8 bytes) becomes a `partial` layer that holds ports and sequence number.
  */
-import { Context, NO_PROBLEMS, TCP_PORT, type LayerBase, type Problem } from '../context.js';
+import { type Context, NO_PROBLEMS, TCP_PORT, type LayerBase, type Problem } from '../context.js';
 import type { ChecksumState } from '../checksum.js';
 import { put16, put32, u16, u32, u8 } from '../bytes.js';
 import { IP } from '../numbers.js';
@@ -72,8 +72,9 @@ export function decodeTcp(c: Context): void {
     options = list;
   }
   const field = u16(bytes, offset + 16);
-  const state = transportChecksum(c, offset, end, IP.tcp, field);
-  if (state === 'bad') problems = badChecksum(c, problems, 'tcp', { start: offset, end, protocol: IP.tcp, field });
+  const covered = { start: offset, end, protocol: IP.tcp, field };
+  const state = transportChecksum(c, covered);
+  if (state === 'bad') problems = badChecksum(c, problems, 'tcp', covered);
   const srcPort = u16(bytes, offset);
   const dstPort = u16(bytes, offset + 2);
   c.layers.push({

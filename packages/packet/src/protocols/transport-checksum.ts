@@ -8,23 +8,36 @@ import { hexNumber, parseIpv4, parseIpv6, put16 } from '../bytes.js';
 import type { Ipv4Spec } from './ipv4.js';
 import type { Ipv6Spec } from './ipv6.js';
 
-/**
- * State of the checksum over `[start, end)`; `protocol` 0 means no pseudo-header.
- * `field` is the checksum as found. A `bad` one is for the caller to report, with `badChecksum`.
- */
-export function transportChecksum(c: Context, start: number, end: number, protocol: number, field: number): ChecksumState {
-  if (!c.settings.verifyChecksums || c.isFragment || !c.captured(end) || (protocol !== 0 && c.ipVersion === 0)) return 'unverifiable';
-  const pseudo = protocol === 0 ? 0 : c.pseudoSum + protocol + (end - start);
-  if (fold(pseudo + sum(c.bytes, start, end)) === 0xffff) return 'ok';
-  return protocol !== 0 && field === fold(pseudo) ? 'offloaded' : 'bad';
+/** What a checksum covers: the bytes `[start, end)`, with a pseudo-header of `protocol` (0: without one). `field` is the checksum as found. */
+export interface Covered {
+  readonly start: number;
+  readonly end: number;
+  readonly protocol: number;
+  readonly field: number;
 }
 
-/** The problem list with a bad checksum added, saying what it should be. */
-export function badChecksum(c: Context, list: readonly Problem[], name: string, range: { start: number; end: number; protocol: number; field: number }): readonly Problem[] {
-  const { start, end, protocol, field } = range;
-  const pseudo = protocol === 0 ? 0 : c.pseudoSum + protocol + (end - start);
-  const expected = expectedChecksum(pseudo + sum(c.bytes, start, end), field);
-  return c.report(list, 'bad-checksum', name, `checksum is ${hexNumber(field)}, should be ${hexNumber(expected)}`, start);
+/** State of a checksum. A `bad` one is for the caller to report, with `badChecksum`. */
+export function transportChecksum(c: Context, covered: Covered): ChecksumState {
+  const { start, end, protocol, field } = covered;
+  if (!c.settings.verifyChecksums || c.isFragment || !c.captured(end) || (protocol !== 0 && c.ipVersion === 0)) return 'unverifiable';
+  const pseudo = pseudoTotal(c, covered);
+  const region = sum(c.bytes, start, end);
+  if (fold(pseudo + region) === 0xffff) return 'ok';
+  if (protocol === 0 || field !== fold(pseudo)) return 'bad';
+  c.innerOffloaded(region, pseudo);
+  return 'offloaded';
+}
+
+/** Unfolded sum of the pseudo-header. */
+export function pseudoTotal(c: Context, { start, end, protocol }: Covered): number {
+  return protocol === 0 ? 0 : c.pseudoSum + protocol + (end - start);
+}
+
+/** The layer's problems with a bad checksum added, saying what it should be. */
+export function badChecksum(c: Context, problems: readonly Problem[], name: string, covered: Covered): readonly Problem[] {
+  const { start, end, field } = covered;
+  const expected = expectedChecksum(pseudoTotal(c, covered) + sum(c.bytes, start, end), field);
+  return c.report(problems, 'bad-checksum', name, `checksum is ${hexNumber(field)}, should be ${hexNumber(expected)}`, start);
 }
 
 /** How a checksum is to be written when encoding: right (if left out), as offload leaves it, or a given number. */

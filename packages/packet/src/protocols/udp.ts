@@ -2,11 +2,11 @@
  * UDP (RFC 768): source port, destination port, length (header included), checksum; 8 bytes.
  * Checksum 0 means none was sent. Over IPv6 only tunnels may do that (RFC 6936); anything else is reported.
  */
-import { Context, NO_PROBLEMS, UDP_PORT, type LayerBase } from '../context.js';
-import type { ChecksumState } from '../checksum.js';
-import { put16, u16 } from '../bytes.js';
+import { type Context, NO_PROBLEMS, UDP_PORT, type LayerBase } from '../context.js';
+import { expectedChecksum, sum, type ChecksumState } from '../checksum.js';
+import { hexNumber, put16, u16 } from '../bytes.js';
 import { IP } from '../numbers.js';
-import { badChecksum, putChecksum, transportChecksum, type ChecksumSpec, type IpSpec } from './transport-checksum.js';
+import { pseudoTotal, putChecksum, transportChecksum, type ChecksumSpec, type IpSpec } from './transport-checksum.js';
 
 export interface UdpLayer extends LayerBase {
   readonly type: 'udp';
@@ -40,17 +40,35 @@ export function decodeUdp(c: Context): void {
   } else {
     if (jumbo) end = c.end;
     else if (end > c.end && !c.isFragment) problems = c.report(problems, 'truncated', 'udp', `length is ${length}, ${c.end - offset} bytes are there`);
-    if (field !== 0) state = end > c.end ? 'unverifiable' : transportChecksum(c, offset, end, IP.udp, field);
+    if (field !== 0) state = end > c.end ? 'unverifiable' : transportChecksum(c, { start: offset, end, protocol: IP.udp, field });
     else if (c.ipVersion !== 6 || c.settings.vxlanPorts.includes(dstPort)) state = 'absent';
     else {
       state = 'bad';
       problems = c.report(problems, 'bad-checksum', 'udp', 'checksum is 0, which IPv6 allows to tunnels only');
     }
-    if (state === 'bad' && field !== 0) problems = badChecksum(c, problems, 'udp', { start: offset, end, protocol: IP.udp, field });
   }
-  c.layers.push({ type: 'udp', srcPort, dstPort, length, checksum: field, checksumState: state, offset, headerLength: LENGTH, problems });
+  const layer: Settable = { type: 'udp', srcPort, dstPort, length, checksum: field, checksumState: state, offset, headerLength: LENGTH, problems };
+  c.layers.push(layer);
+  if (state === 'bad' && field !== 0) deferBad(c, layer, end);
   c.otherPort = srcPort;
   c.follow(UDP_PORT, dstPort, offset + LENGTH, end);
+}
+
+type Settable = { -readonly [K in keyof UdpLayer]: UdpLayer[K] };
+
+/** What is inside may explain a checksum that looks bad (see `Context.innerOffloaded`), so the verdict waits for it. */
+function deferBad(c: Context, layer: Settable, end: number): void {
+  const { offset, checksum: field } = layer;
+  const total = pseudoTotal(c, { start: offset, end, protocol: IP.udp, field }) + sum(c.bytes, offset, end);
+  c.defer({
+    total,
+    settle: (state) => {
+      layer.checksumState = state;
+      if (state === 'offloaded') return;
+      const message = `checksum is ${hexNumber(field)}, should be ${hexNumber(expectedChecksum(total, field))}`;
+      layer.problems = c.report(layer.problems, 'bad-checksum', 'udp', message, offset);
+    },
+  });
 }
 
 export interface UdpSpec {

@@ -2,7 +2,7 @@
  * One VLAN tag (IEEE 802.1Q, and 802.1ad "QinQ" for the outer of two): 4 bytes that begin where the EtherType would be.
  * The tag's own TPID is the EtherType of the header before; this layer's bytes are the TCI and the EtherType after it.
  */
-import { Context, ETHERTYPE, NO_PROBLEMS, type LayerBase } from '../context.js';
+import { type Context, ETHERTYPE, NO_PROBLEMS, type LayerBase } from '../context.js';
 import { put16, u16 } from '../bytes.js';
 
 export interface VlanLayer extends LayerBase {

@@ -6,7 +6,7 @@
  *
  * tcpdump calls port 8472 "OTV" (another protocol registered there) and the VNI its "instance".
  */
-import { Context, ETHERNET_FRAME, NO_PROBLEMS, type LayerBase } from '../context.js';
+import { type Context, ETHERNET_FRAME, NO_PROBLEMS, type LayerBase } from '../context.js';
 import { put32, u16, u24, u8 } from '../bytes.js';
 
 export interface VxlanLayer extends LayerBase {

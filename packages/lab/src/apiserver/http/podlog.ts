@@ -7,6 +7,8 @@ import type { ApiObject } from '../object.js';
 import type { LogOptions, PodSubresources } from '../podsubresources.js';
 import type { ApiResponse } from './message.js';
 
+/** Milliseconds in which a runtime says that there is no such log. */
+const PATIENCE = 250;
 const DEFAULT_CONTAINER = 'kubectl.kubernetes.io/default-container';
 
 export function logOptions(pod: Pod, query: URLSearchParams): LogOptions {
@@ -49,7 +51,7 @@ export function logOptions(pod: Pod, query: URLSearchParams): LogOptions {
   };
 }
 
-/** Resolves when the first bytes are there or the log has ended, so that refusals get their status. */
+/** Resolves when the first bytes are there, the log has ended or stays silent, so that refusals get their status. */
 export async function logResponse(runtime: PodSubresources, object: ApiObject, query: URLSearchParams): Promise<ApiResponse> {
   const pod = object as unknown as Pod;
   const options = logOptions(pod, query);
@@ -61,8 +63,13 @@ export async function logResponse(runtime: PodSubresources, object: ApiObject, q
     () => undefined,
     (e: unknown) => (e instanceof ApiError ? e : badRequest(messageOf(e))),
   );
-  const first = await Promise.race([begun, failed]);
-  // A following log that is still silent has nothing to wait for: answer and stream.
+  // A log that is still silent after this is a quiet one, not a refusal: answer and stream.
+  let timer: NodeJS.Timeout | undefined;
+  const quiet = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, PATIENCE);
+  });
+  const first = await Promise.race([begun, failed, quiet]);
+  clearTimeout(timer);
   if (first instanceof ApiError) {
     pipe.destroy();
     throw first;

@@ -1,5 +1,6 @@
 /** The kinds a server serves: an explicit list, found by REST address. */
 import type { KubeObject, ObjectKind } from '@podway/kube';
+import { configMapKind } from './configmap.js';
 import { eventKind } from './event.js';
 import { namespaceKind } from './namespace.js';
 import { nodeKind } from './node.js';
@@ -7,7 +8,7 @@ import { podKind } from './pod.js';
 import { serviceKind } from './service.js';
 import type { KindSpec } from './spec.js';
 
-export const BUILT_IN: readonly KindSpec[] = [namespaceKind, nodeKind, podKind, eventKind, serviceKind];
+export const BUILT_IN: readonly KindSpec[] = [namespaceKind, nodeKind, podKind, eventKind, configMapKind, serviceKind];
 
 /** How a kind is called in the store and in look-ups: `/pods`, `apps/deployments`. */
 export const kindKey = (kind: ObjectKind<KubeObject>): string => `${kind.group}/${kind.plural}`;

@@ -21,14 +21,17 @@ export interface Writer {
   readonly time: string;
 }
 
-const SERVER_OWNED = ['name', 'namespace', 'uid', 'resourceVersion', 'generation', 'creationTimestamp', 'deletionTimestamp', 'deletionGracePeriodSeconds', 'selfLink', 'managedFields', 'generateName'].map(
-  (f) => `f:metadata\u0000f:${f}`,
-);
+const METADATA = 'f:metadata\u0000';
+const SERVER_OWNED: ReadonlySet<string> = new Set(['name', 'namespace', 'uid', 'resourceVersion', 'generation', 'creationTimestamp', 'deletionTimestamp', 'deletionGracePeriodSeconds', 'selfLink', 'managedFields', 'generateName']);
 
 function owned(shape: Shape, object: unknown): Map<string, unknown> {
   const all = leaves(shape, object);
   for (const p of [...all.keys()]) {
-    if (p === 'f:apiVersion' || p === 'f:kind' || p === 'f:metadata' || SERVER_OWNED.some((s) => within(p, s))) all.delete(p);
+    if (p === 'f:apiVersion' || p === 'f:kind' || p === 'f:metadata') all.delete(p);
+    else if (p.startsWith(METADATA)) {
+      const field = p.slice(METADATA.length + 2).split('\u0000', 1)[0] ?? '';
+      if (SERVER_OWNED.has(field)) all.delete(p);
+    }
   }
   return all;
 }
@@ -107,10 +110,10 @@ export function applied(schemas: Schemas, typeName: string, live: ApiObject | un
   for (const { owner, path: p } of conflicts) owner.fields.delete(p);
 
   const fields: FieldSet = new Set(wanted.keys());
-  const gone = [...(mine?.fields ?? [])].filter((p) => !fields.has(p) && !others.some((o) => o.fields.has(p)));
+  const gone = [...(mine?.fields ?? [])].filter((p) => !fields.has(p) && !isKey(p) && !others.some((o) => o.fields.has(p)));
   let result = merge(shape, live === undefined ? {} : clone(live), config) as ApiObject;
-  // Deepest first, so that an element goes only when nothing of it is left to others.
-  for (const p of gone.sort((a, b) => b.length - a.length)) result = removeAt(shape, result, p, [...fields, ...others.flatMap((o) => [...o.fields])]) as ApiObject;
+  // Whole elements first, unless something in them is still owned; then what is left of them.
+  for (const p of gone.sort((a, b) => a.length - b.length)) result = removeAt(shape, result, p, [...fields, ...others.flatMap((o) => [...o.fields])]) as ApiObject;
 
   const entry = entryFor('Apply', result, writer);
   const unchanged = mine !== undefined && sameSet(mine.fields, fields) && live !== undefined && same(withoutManaged(live), withoutManaged(result));
@@ -121,6 +124,12 @@ export function applied(schemas: Schemas, typeName: string, live: ApiObject | un
   delete result.metadata.managedFields;
   if (managedFields !== undefined) result.metadata.managedFields = managedFields;
   return result;
+}
+
+/** The keys of a list's element go with the element only: without them it would be another one. */
+function isKey(p: string): boolean {
+  const [element, field] = p.split('\u0000').slice(-2);
+  return element?.startsWith('k:') === true && field !== undefined && field.slice(2) in (JSON.parse(element.slice(2)) as JsonObject);
 }
 
 const sameSet = (a: FieldSet, b: FieldSet): boolean => a.size === b.size && [...a].every((p) => b.has(p));

@@ -1,0 +1,91 @@
+/** Every hop of a packet: the way it should take, from kernel state alone, beside the way it really took. */
+import type { Line, Report, Tone } from '@podway/trace';
+import { PodwayError } from '@podway/errors';
+import { choice, defineCommand, duration, flag, integer, required, text } from '../command.js';
+import { usageError } from '../errors.js';
+import { labOption } from '../lab.js';
+import type { Style } from '../output.js';
+import { findTarget, labWorld } from '../world.js';
+
+interface Traced {
+  readonly report: Report;
+  readonly lines: readonly Line[];
+  readonly file: { readonly path: string; readonly packets: number } | undefined;
+}
+
+const DEFAULT_PORT = 80;
+
+function paint({ text, tone }: Line, { theme }: Style): string {
+  const by: Readonly<Record<Tone, (t: string) => string>> = { title: theme.strong, head: theme.strong, good: theme.good, bad: theme.bad, plain: (t) => t, dim: theme.dim };
+  return by[tone](text);
+}
+
+export const command = defineCommand({
+  name: 'trace',
+  summary: 'Show every hop of a packet, predicted and captured',
+  details: 'SRC and DST are pods or node/NAME; DST may also be an address. A port goes behind it: web-d:80.\nThe way is first worked out from the state of the kernels alone; then marked packets are sent and found\nagain at every device. Where the two differ, it says where the packet was last seen.',
+  arguments: { src: required('a pod, node/NAME, or outside', 'pods'), dst: required('a pod, node/NAME or an address, with :PORT for TCP and UDP', 'pods') },
+  options: {
+    ...labOption,
+    proto: choice('PROTO', ['icmp', 'tcp', 'udp'], 'what is sent (default: icmp, or tcp when there is a port)', { short: '-p' }),
+    size: integer('BYTES', 'IP length of the packet', { min: 28, max: 65535 }),
+    static: flag('only predict: no packet is sent'),
+    steps: flag('the numbered look-ups as well'),
+    pcap: text('FILE', 'save all hops in one pcapng file', { complete: 'files' }),
+    count: integer('N', 'probes to send', { default: 3, min: 1, max: 100 }),
+    timeout: duration('how long to wait for what does not come', { default: 1000 }),
+  },
+  examples: [
+    ['podway trace web-a web-d', 'a ping across nodes'],
+    ['podway trace web-a 10.244.2.5:80 --proto tcp', 'a TCP handshake with an address'],
+    ['podway trace node/m1 web-d --pcap hops.pcapng', 'from a node; all hops into a file for Wireshark'],
+    ['podway trace web-a web-d --static --steps', 'every look-up, without a packet'],
+  ],
+  needsRoot: true,
+  view: {
+    text: (t: Traced, style) => [
+      ...t.lines.map((l) => paint(l, style)),
+      ...(t.file === undefined ? [] : ['', `${t.file.packets} packets of all hops saved in ${t.file.path}`]),
+    ].join('\n'),
+    json: (t) => t.report,
+  },
+  async run({ args, options, signal, onExit, setExitCode, style }) {
+    if (options.static && options.pcap !== undefined) throw usageError('--static and --pcap exclude each other', 'Without packets there is nothing to save.');
+    const { buildReport, observeFlow, renderReport, savePcapng, simulateRoundTrip } = await import('@podway/trace');
+    const read = await labWorld(options.lab);
+    onExit(() => read.live.close());
+    const source = findTarget(read, args.src, { pod: 'eth0', node: 'any' });
+    const { address, port } = destination(args.dst, (word) => {
+      const t = findTarget(read, word, { pod: 'eth0', node: 'any' });
+      if (t.kind === 'pod') return t.pod.ips;
+      if (t.kind === 'node') return read.world.nodes.find((n) => n.name === t.node)?.addresses ?? [];
+      return read.world.namespaces.find((n) => n.key === t.key)?.state.addresses.filter((a) => a.scope === 'global' && a.dev !== 'lo').map((a) => a.address) ?? [];
+    });
+    const proto = options.proto ?? (port === undefined ? 'icmp' : 'tcp');
+    if (proto === 'icmp' && port !== undefined) throw usageError('icmp has no ports', `Leave out :${port}, or choose --proto tcp.`);
+    const flow = {
+      from: source.key, dst: address, proto,
+      ...(proto === 'icmp' ? {} : { dstPort: port ?? DEFAULT_PORT }), ...(options.size === undefined ? {} : { length: options.size }),
+    };
+    const observed = options.static ? undefined : await observeFlow(read.world, read.live, flow, { count: options.count, timeoutMs: options.timeout, signal });
+    const trip = observed?.prediction ?? simulateRoundTrip(read.world, flow);
+    const report = buildReport(read.world, trip, observed?.observation);
+    if (report.verdict !== 'delivered' || report.request.asPredicted === false || report.reply?.asPredicted === false) setExitCode(1);
+    const file = options.pcap === undefined || !observed ? undefined : { path: options.pcap, packets: savePcapng(options.pcap, observed) };
+    const lines = renderReport(report, { ...(style.width === undefined ? {} : { width: style.width }), ...(options.steps ? { steps: true } : {}) });
+    return { report, lines, file };
+  },
+});
+
+/** `web-d`, `web-d:80`, `10.244.2.5`, `10.244.2.5:80`, `fd00::5`, `[fd00::5]:80`. */
+function destination(word: string, addressesOf: (name: string) => readonly string[]): { address: string; port: number | undefined } {
+  const bracketed = /^\[([^\]]+)\](?::(\d+))?$/.exec(word);
+  const plain = /^([^:]+)(?::(\d+))?$/.exec(word);
+  const [, name = word, portText] = bracketed ?? plain ?? [];
+  const port = portText === undefined ? undefined : Number(portText);
+  if (port !== undefined && (port < 1 || port > 65535)) throw usageError(`${port} is not a port`, 'Ports go from 1 to 65535.');
+  if (/^\d+\.\d+\.\d+\.\d+$/.test(name) || name.includes(':')) return { address: name, port };
+  const [address] = addressesOf(name);
+  if (address === undefined) throw new PodwayError('TARGET_NO_ADDRESS', `${name} has no address`, { object: name });
+  return { address, port };
+}

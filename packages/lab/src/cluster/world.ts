@@ -1,0 +1,26 @@
+/** A running lab as the tracer sees it: who is there, and how to get in. */
+import type { Node } from '@podway/kube';
+import type { WorldSource } from '@podway/trace';
+import type { PodRecord } from '../runtime/record.js';
+import type { LabLayout } from './layout.js';
+import type { LabState } from './state.js';
+
+/** Pods are those that run now, from the records of the kubelets: the API may be a moment behind. */
+export function worldSource(layout: LabLayout, state: LabState, nodes: readonly Node[], records: readonly PodRecord[]): WorldSource {
+  return {
+    nodes: state.nodes.map((n) => {
+      const spec = nodes.find((o) => o.metadata?.name === n.name)?.spec;
+      return { name: n.name, addresses: [n.address], podCIDRs: spec?.podCIDRs ?? (spec?.podCIDR === undefined ? [] : [spec.podCIDR]), netns: { pid: n.holderPid } };
+    }),
+    pods: records.map((r) => ({
+      namespace: r.namespace, name: r.name, node: r.node, ips: r.sandbox.ips,
+      // A pod with hostNetwork has no namespace of its own.
+      ...(r.sandbox.netns === undefined ? {} : { netns: { pid: r.sandbox.pid } }),
+      containers: r.containers.map((c) => ({ name: c.name, pid: c.pid })),
+    })),
+    underlay: [
+      { name: 'underlay', role: 'router', netns: { name: layout.netns('underlay') } },
+      { name: 'outside', role: 'outside', netns: { name: layout.netns('outside') } },
+    ],
+  };
+}

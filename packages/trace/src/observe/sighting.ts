@@ -1,0 +1,78 @@
+/** What one captured packet shows at one point. Pure: bytes in, facts out. */
+import { decode, describeHeaders, encapsulationOverhead, innermost, summary, type ChecksumState, type DecodedPacket, type HeaderSize } from '@podway/packet';
+
+export interface OuterHeader {
+  readonly src: string;
+  readonly dst: string;
+  readonly srcPort: number;
+  readonly dstPort: number;
+  readonly vni: number;
+  readonly vxlanFlags: number;
+  readonly ttl: number;
+  readonly id: number;
+  readonly dontFragment: boolean;
+  readonly ipLength: number;
+  readonly udpLength: number;
+  readonly ethernet?: { readonly src: string; readonly dst: string };
+  readonly udpChecksum: ChecksumState;
+}
+
+export interface Sighting {
+  readonly point: string;
+  /** Microseconds after the probe's first sighting. */
+  readonly offsetUs: number;
+  readonly src: string;
+  readonly dst: string;
+  readonly srcPort?: number;
+  readonly dstPort?: number;
+  readonly ttl: number;
+  /** Of the innermost frame. */
+  readonly ethernet?: { readonly src: string; readonly dst: string };
+  readonly ipId: number;
+  readonly dontFragment: boolean;
+  /** IP total length of the innermost packet. */
+  readonly ipLength: number;
+  /** On the wire, everything included. */
+  readonly frameLength: number;
+  readonly outer?: OuterHeader;
+  /** Bytes between the outermost and the innermost IP header, counted in this packet. */
+  readonly overhead: number;
+  readonly checksum: { readonly ip: ChecksumState; readonly transport?: ChecksumState };
+  /** Sizes of all headers; they sum to `frameLength`. */
+  readonly headers: readonly HeaderSize[];
+  /** The packet in tcpdump's words. */
+  readonly summary: string;
+  /** How many times this packet was seen here. */
+  readonly copies: number;
+}
+
+export const decodeFrame = (bytes: Uint8Array, length: number, o: { linkType: number; vxlanPorts: readonly number[] }): DecodedPacket =>
+  decode(bytes, o.linkType, { originalLength: length, vxlanPorts: o.vxlanPorts });
+
+export function sightingOf(p: DecodedPacket, at: { point: string; offsetUs: number; copies: number }): Sighting | undefined {
+  const inner = innermost(p);
+  if (!inner || inner.ip.type !== 'ipv4') return undefined;
+  const { ip, transport, index } = inner;
+  const frame = p.layers.slice(0, index).findLast((l) => l.type === 'ethernet');
+  const outerIp = p.layers.slice(0, index).find((l) => l.type === 'ipv4');
+  const outerUdp = p.layers.slice(0, index).find((l) => l.type === 'udp');
+  const vxlan = p.layers.find((l) => l.type === 'vxlan');
+  const outerFrame = p.layers.find((l) => l.type === 'ethernet');
+  const ends = (f: typeof frame) => (f?.type === 'ethernet' ? { ethernet: { src: f.src, dst: f.dst } } : {});
+  return {
+    ...at, src: ip.src, dst: ip.dst, ttl: ip.ttl, ipId: ip.id, dontFragment: ip.dontFragment, ipLength: ip.totalLength, frameLength: p.originalLength,
+    ...(transport && 'srcPort' in transport ? { srcPort: transport.srcPort, dstPort: transport.dstPort } : {}),
+    ...ends(frame),
+    ...(outerIp?.type === 'ipv4' && outerUdp?.type === 'udp' && vxlan?.type === 'vxlan'
+      ? {
+          outer: {
+            src: outerIp.src, dst: outerIp.dst, srcPort: outerUdp.srcPort, dstPort: outerUdp.dstPort, vni: vxlan.vni, vxlanFlags: vxlan.flags, ttl: outerIp.ttl, id: outerIp.id,
+            dontFragment: outerIp.dontFragment, ipLength: outerIp.totalLength, udpLength: outerUdp.length, udpChecksum: outerUdp.checksumState, ...ends(outerFrame),
+          },
+        }
+      : {}),
+    overhead: encapsulationOverhead(p),
+    checksum: { ip: ip.checksumState, ...(transport ? { transport: transport.checksumState } : {}) },
+    headers: describeHeaders(p), summary: summary(p),
+  };
+}

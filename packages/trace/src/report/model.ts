@@ -1,0 +1,262 @@
+/**
+ * Prediction and observation side by side, as a table model. Pure: everything shown (text, JSON, page) is made from this.
+ */
+import type { RoundTrip } from '../simulate/index.js';
+import type { Outcome, Packet, Step, Trace } from '../simulate/types.js';
+import { frameLength } from '../simulate/types.js';
+import type { Observation, ProbeResult } from '../observe/index.js';
+import type { PathError } from '../observe/match.js';
+import { pointOf, tapsOf, type CapturePoint } from '../observe/points.js';
+import type { OuterHeader, Sighting } from '../observe/sighting.js';
+import { ownersOf, WorldIndex, type World } from '../world.js';
+
+/** The outer header as predicted: the source port is a hash, and so unknown. */
+export type PredictedOuter = Pick<OuterHeader, 'src' | 'dst' | 'dstPort' | 'vni' | 'ttl' | 'dontFragment' | 'ipLength' | 'ethernet'>;
+
+/** The packet as it should pass a device. */
+export interface PredictedPacket {
+  readonly src: string;
+  readonly dst: string;
+  readonly ttl: number;
+  readonly ethernet?: { readonly src: string; readonly dst: string };
+  readonly ipLength: number;
+  readonly frameLength: number;
+  readonly outer?: PredictedOuter;
+}
+
+export interface Row {
+  readonly point: CapturePoint;
+  /** Undefined: the packet was not expected here. */
+  readonly predicted?: PredictedPacket;
+  readonly observed?: Sighting;
+  /**
+   * `seen`: as predicted. `differs`: seen, but not as predicted. `missing`: expected and not seen. `copy`: a copy that a bridge flooded, as predicted.
+   * `unexpected`: seen and not expected. `not observed`: nobody looked. */
+  readonly state: 'seen' | 'differs' | 'missing' | 'copy' | 'unexpected' | 'not observed';
+  /** `TTL 61, predicted 62`. */
+  readonly differences: readonly string[];
+  /** The look-ups that brought the packet here, since the row before. */
+  readonly decisions: readonly { readonly kind: Step['kind']; readonly why: string }[];
+}
+
+export interface Leg {
+  readonly direction: 'request' | 'reply';
+  readonly rows: readonly Row[];
+  readonly predicted: Outcome;
+  /** Other ways the kernel might have chosen. */
+  readonly alternatives: number;
+  readonly lastSeen?: string;
+  /** The point after the last sighting, when the way was not seen to its end. */
+  readonly expectedNext?: string;
+  /** The packet took the predicted way to the predicted end; undefined when not observed. */
+  readonly asPredicted?: boolean;
+  /** Decisions behind the last device: delivery, or what dropped it. */
+  readonly end: readonly { readonly kind: Step['kind']; readonly why: string }[];
+  readonly steps: readonly { readonly netns: string; readonly dev?: string; readonly kind: Step['kind']; readonly why: string }[];
+}
+
+export interface End {
+  readonly name: string;
+  readonly role: string;
+  readonly node?: string;
+  readonly addresses: readonly string[];
+  readonly nodeAddresses: readonly string[];
+}
+
+export interface Report {
+  readonly from: End;
+  readonly to?: End;
+  readonly flow: Observation['flow'];
+  /** `tcp 10.244.0.2:45678 → 10.244.2.2:80`: ports as really used, when observed. */
+  readonly tuple: string;
+  readonly request: Leg;
+  readonly reply?: Leg;
+  readonly asymmetry: readonly string[];
+  readonly errors: readonly PathError[];
+  readonly observed: boolean;
+  readonly verdict: 'delivered' | 'dropped' | 'unknown';
+  /** One sentence: what happens, and whether it is as predicted. */
+  readonly headline: string;
+  readonly summary: readonly string[];
+  /** Sizes of all headers on the widest frame seen. */
+  readonly budget?: string;
+  /** Counters of drops that rose while probing, when something did not arrive. */
+  readonly evidence: readonly string[];
+  readonly notes: readonly string[];
+}
+
+export function buildReport(world: World, trip: RoundTrip, observation?: Observation): Report {
+  const index = new WorldIndex(world);
+  const probe = observation && bestProbe(observation);
+  const request = legOf(index, 'request', trip.request.traces, observation, probe?.request);
+  const reply = trip.reply ? legOf(index, 'reply', trip.reply.traces, observation, probe?.reply) : undefined;
+  const all = [...(probe?.request ?? []), ...(probe?.reply ?? [])];
+  const widest = all.reduce<Sighting | undefined>((w, s) => (s.overhead > (w?.overhead ?? -1) ? s : w), undefined);
+  const to = ownersOf(world, trip.request.flow.dst)[0];
+  const { outcome } = chosen(trip.request.traces, probe?.request);
+  return {
+    from: endOf(world, trip.request.flow.from), ...(to ? { to: endOf(world, to.key) } : {}), flow: trip.request.flow, tuple: tupleOf(trip.request.flow, request),
+    request, ...(reply ? { reply } : {}), asymmetry: trip.asymmetry, errors: dedupe(observation?.probes.flatMap((p) => p.errors) ?? []),
+    observed: observation !== undefined, verdict: outcome.kind, headline: headline(outcome, request, reply, observation),
+    summary: observation ? summaryOf(observation, request, reply) : [],
+    ...(widest ? { budget: `${widest.headers.map((h) => `${h.label} ${h.bytes}`).join(' + ')} = ${widest.frameLength}` } : {}),
+    evidence: observation && (outcome.kind !== 'delivered' || request.asPredicted === false || reply?.asPredicted === false || observation.probes.some((p) => p.answer?.kind !== 'reply'))
+      ? observation.counters.map((c) => `${c.netns}: ${c.counter} rose by ${c.by}`) : [],
+    notes: notesOf(world, observation),
+  };
+}
+
+/** The probe that got furthest; of equals the first, which also shows what resolving addresses cost. */
+const bestProbe = (o: Observation): ProbeResult | undefined =>
+  o.probes.reduce<ProbeResult | undefined>((b, p) => (p.request.length + p.reply.length > (b ? b.request.length + b.reply.length : -1) ? p : b), undefined);
+
+function chosen(traces: readonly Trace[], seen: readonly Sighting[] | undefined): Trace {
+  const points = new Set(seen?.map((s) => s.point));
+  const score = (t: Trace): number => t.hops.flatMap((h) => h.steps).filter((s) => (s.kind === 'transmit' || s.kind === 'receive') && points.has(`${s.netns.replace(/^default\//, '')}/${s.dev ?? ''}`)).length;
+  return traces.filter((t) => !t.copy).reduce((b, t) => (score(t) > score(b) ? t : b), traces[0]!);
+}
+
+function legOf(index: WorldIndex, direction: Leg['direction'], traces: readonly Trace[], o: Observation | undefined, seen: readonly Sighting[] | undefined): Leg {
+  const trace = chosen(traces, seen);
+  const steps = trace.hops.flatMap((h) => h.steps);
+  const left = [...(seen ?? [])];
+  const blind = new Set(o?.notCaptured.map((n) => n.label));
+  const known = new Set(o?.points.map((p) => p.label));
+  const copies = new Set(traces.filter((t) => t.copy).flatMap((t) => tapsOf(t).map((x) => pointOf(index, x.netns, x.dev).label)));
+  const rows: Row[] = [];
+  let decisions: { kind: Step['kind']; why: string }[] = [];
+  for (const s of steps) {
+    if ((s.kind !== 'transmit' && s.kind !== 'receive') || !s.dev || s.dev === 'lo') {
+      decisions.push({ kind: s.kind, why: s.why });
+      continue;
+    }
+    const point = pointOf(index, s.netns, s.dev);
+    const predicted = predictedOf(s.packet);
+    const at = left.findIndex((x) => x.point === point.label);
+    const [observed] = at < 0 ? [] : left.splice(at, 1);
+    const differences = observed ? compare(predicted, observed) : [];
+    const watched = o !== undefined && o.notSent === undefined && !o.noTraffic && known.has(point.label) && !blind.has(point.label);
+    const state = observed ? (differences.length ? 'differs' : 'seen') : watched ? 'missing' : 'not observed';
+    rows.push({ point, predicted, ...(observed ? { observed } : {}), state, differences, decisions });
+    decisions = [];
+  }
+  for (const extra of left) {
+    const point = o?.points.find((p) => p.label === extra.point);
+    if (point) rows.push({ point, observed: extra, state: copies.has(extra.point) ? 'copy' : 'unexpected', differences: [], decisions: [] });
+  }
+  const lastIndex = rows.findLastIndex((r) => r.observed && r.predicted);
+  const next = rows.find((r, i) => i > lastIndex && r.state === 'missing');
+  const last = rows[lastIndex];
+  return {
+    direction, rows, predicted: trace.outcome, alternatives: traces.filter((t) => !t.copy).length - 1, end: decisions,
+    ...(last ? { lastSeen: last.point.label } : {}), ...(o && next ? { expectedNext: next.point.label } : {}),
+    ...(o?.notSent ? { asPredicted: trace.outcome.kind === 'dropped' && rows.length === 0 } : {}),
+    ...(o && !o.notSent && !o.noTraffic ? { asPredicted: rows.every((r) => r.state === 'seen' || r.state === 'copy' || r.state === 'not observed') } : {}),
+    steps: steps.filter((s) => !('promiscuous' in s)).map((s) => ({ netns: s.netns, ...(s.dev ? { dev: s.dev } : {}), kind: s.kind, why: s.why })),
+  };
+}
+
+export function predictedOf(p: Packet): PredictedPacket {
+  const inner = p.vxlan?.inner ?? p;
+  return {
+    src: inner.src, dst: inner.dst, ttl: inner.ttl, ipLength: inner.fragments?.length ?? inner.length, frameLength: frameLength(p),
+    ...(inner.ethernet ? { ethernet: inner.ethernet } : {}),
+    ...(p.vxlan && p.l4.proto === 'udp'
+      ? { outer: { src: p.src, dst: p.dst, dstPort: p.l4.dstPort, vni: p.vxlan.vni, ttl: p.ttl, dontFragment: p.dontFragment, ipLength: p.fragments?.length ?? p.length, ...(p.ethernet ? { ethernet: p.ethernet } : {}) } }
+      : {}),
+  };
+}
+
+function compare(p: PredictedPacket, s: Sighting): string[] {
+  const found: string[] = [];
+  const check = (name: string, predicted: unknown, observed: unknown): void => {
+    if (predicted !== undefined && predicted !== observed) found.push(`${name} ${String(observed)}, predicted ${String(predicted)}`);
+  };
+  check('TTL', p.ttl, s.ttl);
+  check('source', p.src, s.src);
+  check('destination', p.dst, s.dst);
+  check('source MAC', p.ethernet?.src, s.ethernet?.src);
+  check('destination MAC', p.ethernet?.dst, s.ethernet?.dst);
+  check('IP length', p.ipLength, s.ipLength);
+  check('frame length', p.frameLength, s.frameLength);
+  if (!p.outer !== !s.outer) found.push(p.outer ? 'not encapsulated, predicted VXLAN' : 'encapsulated, predicted not');
+  if (p.outer && s.outer) {
+    check('outer source MAC', p.outer.ethernet?.src, s.outer.ethernet?.src);
+    check('outer destination MAC', p.outer.ethernet?.dst, s.outer.ethernet?.dst);
+    for (const k of ['src', 'dst', 'dstPort', 'vni', 'ttl', 'dontFragment', 'ipLength'] as const) check(`outer ${k}`, p.outer[k], s.outer[k]);
+  }
+  return found;
+}
+
+function endOf(world: World, key: string): End {
+  const pod = world.pods.find((p) => p.netns === key);
+  const node = world.nodes.find((n) => n.name === (pod?.node ?? key));
+  const ns = world.namespaces.find((n) => n.key === key);
+  if (pod && ns?.role === 'pod') return { name: `${pod.namespace}/${pod.name}`, role: 'pod', node: pod.node, addresses: pod.ips, nodeAddresses: node?.addresses ?? [] };
+  const addresses = node?.addresses ?? ns?.state.addresses.filter((a) => a.dev !== 'lo' && a.family === 'inet').map((a) => a.address) ?? [];
+  return { name: key, role: ns?.role ?? 'unknown', ...(node ? { node: node.name } : {}), addresses, nodeAddresses: node?.addresses ?? [] };
+}
+
+function tupleOf(flow: Report['flow'], leg: Leg): string {
+  const seen = leg.rows.find((r) => r.observed)?.observed;
+  const src = seen?.src ?? leg.rows[0]?.predicted?.src ?? flow.src ?? '?';
+  const srcPort = seen?.srcPort ?? flow.srcPort;
+  return flow.proto === 'icmp' ? `icmp ${src} → ${flow.dst}` : `${flow.proto} ${src}:${srcPort ?? '*'} → ${flow.dst}:${flow.dstPort ?? 80}`;
+}
+
+function headline(outcome: Outcome, request: Leg, reply: Leg | undefined, o: Observation | undefined): string {
+  const predicted =
+    outcome.kind === 'delivered' ? `delivered to ${outcome.netns}${outcome.listener === 'not known' ? ' (no listener known)' : ''}`
+    : outcome.kind === 'dropped' ? `dropped in ${outcome.netns}${outcome.dev ? ` at ${outcome.dev}` : ''}${outcome.reason ? ` (${outcome.reason})` : ''}: ${outcome.object}: ${outcome.why}`
+    : `cannot be told: ${outcome.missing}`;
+  if (!o) return `Predicted: ${predicted}.`;
+  if (o.notSent) return `Predicted: ${predicted}. The kernel did not send at all: ${o.notSent}.`;
+  if (o.noTraffic) return `Predicted: ${predicted}. No such traffic was seen.`;
+  const broken = [request, ...(reply ? [reply] : [])].find((l) => l.asPredicted === false);
+  if (!broken) return `Predicted: ${predicted}. Observed: the same.`;
+  const way = broken.direction === 'request' ? 'on the way there' : 'on the way back';
+  const wrong = broken.rows.find((r) => r.state === 'differs' || r.state === 'unexpected');
+  const where = broken.expectedNext ? `last seen at ${broken.lastSeen ?? 'no point'}, expected next at ${broken.expectedNext}` : `at ${wrong?.point.label ?? '?'}: ${wrong?.differences.join(', ') || 'not expected there'}`;
+  return `Predicted: ${predicted}. Observed otherwise ${way}: ${where}.`;
+}
+
+function summaryOf(o: Observation, request: Leg, reply: Leg | undefined): string[] {
+  if (o.noTraffic) return ['no such traffic was seen: let Podway send its own'];
+  if (o.notSent) return [`nothing sent: the kernel refused (${o.notSent})`];
+  const answered = o.probes.filter((p) => p.answer?.kind === 'reply').length;
+  const refused = o.probes.filter((p) => p.answer?.kind === 'refused').length;
+  const out = [`${o.probes.length} sent, ${answered} answered${refused ? `, ${refused} refused` : ''}, ${o.probes.length - answered - refused} without answer`];
+  const trips = o.probes.flatMap((p) => (p.reply.length ? [Math.max(...p.reply.map((s) => s.offsetUs))] : []));
+  if (trips.length) out.push(`round trip ${Math.round(Math.min(...trips))} to ${Math.round(Math.max(...trips))} µs between captures`);
+  const seen = request.rows.flatMap((r) => r.observed ?? []);
+  const first = seen[0];
+  const last = seen.at(-1);
+  if (first && last) {
+    const nat = seen.find((s) => s.src !== first.src || s.dst !== first.dst);
+    out.push(nat ? `addresses change at ${nat.point}: ${first.src} → ${first.dst} becomes ${nat.src} → ${nat.dst}` : `addresses constant: ${first.src} → ${first.dst}`);
+    const routers = request.rows.filter((r, i) => i > 0 && r.observed && r.decisions.some((d) => d.kind === 'forward')).length;
+    const ttls = seen.map((s) => s.ttl);
+    const fall = Math.max(...ttls) - Math.min(...ttls);
+    out.push(`TTL ${first.ttl} → ${last.ttl}${fall === routers ? ` (${routers} ${routers === 1 ? 'node' : 'nodes'} forwarded it)` : `: ${fall} less, but ${routers} forwarded it as far as predicted: another router is in the way`}`);
+    const tunnels = [...new Set(seen.filter((s) => s.outer).map((s) => s.overhead))];
+    if (tunnels.length) {
+      const ports = [...new Set(seen.flatMap((s) => (s.outer ? [s.outer.srcPort] : [])))];
+      out.push(`VXLAN adds ${tunnels.join(', ')} bytes; outer source port ${ports.join(', ')} (one per flow)`);
+    } else out.push('no encapsulation');
+  }
+  const ids = o.probes.flatMap((p) => (p.request[0] ? [p.request[0].ipId] : []));
+  if (ids.length > 1) out.push(`IP ids ${ids.join(', ')}`);
+  if (o.lost) out.push(`${o.lost} packets were lost by the captures: a missing sighting proves nothing`);
+  if (reply && reply.asPredicted === false) out.push(`answer last seen at ${reply.lastSeen ?? 'no point'}`);
+  return out;
+}
+
+function notesOf(world: World, o: Observation | undefined): string[] {
+  return [
+    ...world.unread.map((u) => `not read: ${u}`),
+    ...(o?.notCaptured.map((n) => `not captured: ${n.label}: ${n.why}`) ?? []),
+    ...(o?.notRead.map((n) => `not read: ${n}`) ?? []),
+  ];
+}
+
+const dedupe = (errors: readonly PathError[]): PathError[] => [...new Map(errors.map((e) => [`${e.from} ${e.type}/${e.code}`, e])).values()];

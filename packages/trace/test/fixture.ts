@@ -1,0 +1,159 @@
+/**
+ * A cluster of namespaces as the lab builds it, without the lab: nodes with bridge `cni0` and VTEP `flannel.1`,
+ * pods on veth pairs, an underlay switch. Nameless namespaces: they go when the process ends, however it ends.
+ */
+import {
+  addFdbRequest, addNeighRequest, addRouteRequest, Netns, ProbeSocket, RtNetlink, writeSysctl, type Request,
+} from '@podway/kernel';
+import { readWorld, rereadWorld, type ReadWorld } from '../src/live.js';
+import type { World } from '../src/world.js';
+
+export interface FixtureOptions {
+  readonly nodes?: number;
+  readonly podsPerNode?: number;
+  readonly uplinkMtu?: number;
+  readonly podMtu?: number;
+}
+
+interface Member {
+  readonly name: string;
+  readonly ns: Netns;
+  readonly address: string;
+}
+
+export interface PodMember extends Member {
+  readonly node: string;
+  readonly veth: string;
+  readonly mac: string;
+}
+
+export interface NodeMember extends Member {
+  readonly vtepMac: string;
+  readonly subnet: string;
+}
+
+const hex = (n: number): string => n.toString(16).padStart(2, '0');
+export const podMac = (address: string): string => ['0a', '58', ...address.split('.').map((p) => hex(Number(p)))].join(':');
+
+export class Cluster {
+  readonly nodes: NodeMember[] = [];
+  readonly pods: PodMember[] = [];
+  readonly switch = Netns.createNameless('underlay');
+  private readonly closers: (() => void)[] = [];
+  private taken: ReadWorld | undefined;
+
+  private constructor(o: FixtureOptions) {
+    const count = o.nodes ?? 2;
+    const uplinkMtu = o.uplinkMtu ?? 1500;
+    const podMtu = o.podMtu ?? uplinkMtu - 50;
+    const bridge = RtNetlink.with(this.switch, (nl) => {
+      const link = nl.createLink({ name: 'br0', kind: 'bridge' });
+      nl.setLink('lo', { up: true });
+      nl.setLink('br0', { up: true });
+      return link.index;
+    });
+    for (let n = 0; n < count; n++) {
+      const ns = Netns.createNameless(`m${n + 1}`);
+      this.nodes.push({ name: `m${n + 1}`, ns, address: `172.18.0.${n + 2}`, vtepMac: `0e:50:57:00:00:${hex(n + 1)}`, subnet: `10.244.${n}` });
+      RtNetlink.with(this.switch, (nl) => {
+        nl.createLink({ name: `m${n + 1}`, kind: 'veth', mtu: uplinkMtu, master: bridge, peer: { name: 'eth0', netnsFd: ns.fd, mtu: uplinkMtu } });
+        nl.setLink(`m${n + 1}`, { up: true });
+      });
+    }
+    this.nodes.forEach((node) => this.buildNode(node, podMtu));
+    for (const node of this.nodes) for (let p = 0; p < (o.podsPerNode ?? 1); p++) this.addPod(node, `pod-${node.name}-${'abcdef'[p]}`, `${node.subnet}.${p + 2}`, podMtu);
+  }
+
+  static create(o: FixtureOptions = {}): Cluster {
+    return new Cluster(o);
+  }
+
+  private buildNode(node: NodeMember, podMtu: number): void {
+    writeSysctl(node.ns, 'net.ipv4.ip_forward', '1');
+    RtNetlink.with(node.ns, (nl) => {
+      nl.setLink('lo', { up: true });
+      nl.addAddr({ index: nl.mustLink('eth0').index, address: node.address, prefix: 16 });
+      nl.setLink('eth0', { up: true });
+      const cni0 = nl.createLink({ name: 'cni0', kind: 'bridge', mtu: podMtu, address: podMac(`${node.subnet}.1`) });
+      nl.addAddr({ index: cni0.index, address: `${node.subnet}.1`, prefix: 24 });
+      nl.setLink('cni0', { up: true });
+      const vtep = nl.createLink({
+        name: 'flannel.1', kind: 'vxlan', mtu: podMtu, address: node.vtepMac,
+        vxlan: { id: 1, port: 8472, local: node.address, link: nl.mustLink('eth0').index, learning: false },
+      });
+      nl.addAddr({ index: vtep.index, address: `${node.subnet}.0`, prefix: 32 });
+      nl.setLink('flannel.1', { up: true });
+      const requests: Request[] = this.nodes.filter((p) => p !== node).flatMap((peer) => [
+        addNeighRequest({ index: vtep.index, dst: `${peer.subnet}.0`, lladdr: peer.vtepMac }),
+        addFdbRequest({ index: vtep.index, lladdr: peer.vtepMac, dst: peer.address }),
+        addRouteRequest({ dst: `${peer.subnet}.0/24`, gateway: `${peer.subnet}.0`, index: vtep.index, onlink: true }),
+      ]);
+      const [refusal] = nl.batch(requests);
+      if (refusal) throw refusal.error;
+    });
+  }
+
+  addPod(node: NodeMember, name: string, address: string, mtu: number): PodMember {
+    const ns = Netns.createNameless(name);
+    const veth = `veth${this.pods.length.toString(16).padStart(8, '0')}`;
+    const mac = podMac(address);
+    RtNetlink.with(node.ns, (nl) => {
+      nl.createLink({ name: veth, kind: 'veth', mtu, master: nl.mustLink('cni0').index, peer: { name: 'eth0', netnsFd: ns.fd, mtu, address: mac } });
+      nl.setLink(veth, { up: true });
+    });
+    RtNetlink.with(ns, (nl) => {
+      const index = nl.mustLink('eth0').index;
+      nl.setLink('lo', { up: true });
+      nl.addAddr({ index, address, prefix: 24 });
+      nl.setLink('eth0', { up: true });
+      nl.addRoute({ dst: '0.0.0.0/0', gateway: `${node.subnet}.1`, index });
+      nl.addRoute({ dst: '10.244.0.0/16', gateway: `${node.subnet}.1`, index });
+    });
+    const pod = { name, ns, address, node: node.name, veth, mac };
+    this.pods.push(pod);
+    return pod;
+  }
+
+  pod(name: string): PodMember {
+    const pod = this.pods.find((p) => p.name === name);
+    if (!pod) throw new Error(`no pod ${name}`);
+    return pod;
+  }
+
+  node(name: string): NodeMember {
+    const node = this.nodes.find((n) => n.name === name);
+    if (!node) throw new Error(`no node ${name}`);
+    return node;
+  }
+
+  /** A socket that takes what comes to a port. */
+  serve(ns: Netns, proto: 'tcp' | 'udp', port: number): void {
+    const s = ProbeSocket.open(ns, proto, { sourcePort: port });
+    if (proto === 'tcp') s.listen();
+    this.closers.push(() => s.close());
+  }
+
+  /** Changes something in a namespace through netlink. */
+  change(ns: Netns, work: (nl: RtNetlink) => void): void {
+    RtNetlink.with(ns, work);
+  }
+
+  /** Reads everything; again, when it was read before. */
+  read(): ReadWorld {
+    if (this.taken) {
+      const world: World = rereadWorld(this.taken);
+      return (this.taken = { world, live: this.taken.live });
+    }
+    return (this.taken = readWorld({
+      nodes: this.nodes.map((n) => ({ name: n.name, addresses: [n.address], podCIDRs: [`${n.subnet}.0/24`], netns: n.ns })),
+      pods: this.pods.map((p) => ({ namespace: 'default', name: p.name, node: p.node, ips: [p.address], netns: p.ns })),
+      underlay: [{ name: 'underlay', role: 'switch' as const, netns: this.switch }],
+    }));
+  }
+
+  close(): void {
+    for (const close of this.closers) close();
+    for (const m of [...this.pods, ...this.nodes]) m.ns.close();
+    this.switch.close();
+  }
+}

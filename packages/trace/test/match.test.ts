@@ -1,0 +1,144 @@
+/** Finding one packet in a crowd, on made-up captures. */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import fc from 'fast-check';
+import { encode, TCP_FLAGS, type LayerSpec } from '@podway/packet';
+import { isPodwayError } from '@podway/errors';
+import { flowFor, matchProbe, parseSnmp, risen, type Captured, type ProbeFacts, type World } from '../src/index.js';
+import { filterFor } from '../src/observe/index.js';
+import { checkFilter } from '@podway/kernel';
+import { parseProcNet, receiver } from '../src/sockets.js';
+import { ruleWords } from '../src/simulate/nft-text.js';
+import { wrap, textWidth } from '../src/index.js';
+
+const MAC = { a: '0a:58:0a:f4:00:02', b: '0a:58:0a:f4:00:01' };
+const mark = Buffer.from('0123456789abcdef');
+const frame = (point: string, ts: number, stack: readonly LayerSpec[], data: Uint8Array = new Uint8Array()): Captured => {
+  const bytes = Buffer.from(encode([{ type: 'ethernet', src: MAC.a, dst: MAC.b }, ...stack], data));
+  return { point, tsNs: BigInt(ts) * 1000n, length: bytes.length, bytes, linkType: 1 };
+};
+const ip = (src: string, dst: string, id: number, ttl = 64): LayerSpec => ({ type: 'ipv4', src, dst, id, ttl, dontFragment: true });
+const vxlan = (inner: readonly LayerSpec[]): LayerSpec[] => [
+  ip('172.18.0.2', '172.18.0.3', 999), { type: 'udp', srcPort: 5555, dstPort: 8472, checksum: 0 }, { type: 'vxlan', vni: 1 }, { type: 'ethernet', src: MAC.a, dst: MAC.b }, ...inner,
+];
+const PORTS = [8472];
+
+describe('one and the same packet', () => {
+  it('is found through TTL, encapsulation and address translation; neither twins nor answers are taken for it', () => {
+    const echo = (seq: number, kind: 'echo-request' | 'echo-reply' = 'echo-request'): LayerSpec => ({ type: 'icmp', message: { kind, id: 7, sequence: seq } });
+    const facts: ProbeFacts = { proto: 'icmp', mark, port: 7, dstPort: 0, origin: 'a' };
+    const m = matchProbe([
+      frame('a', 10, [ip('10.0.0.2', '10.0.1.2', 1), echo(1)], mark),
+      frame('a', 11, [ip('10.0.0.2', '10.0.1.2', 2), echo(1)], Buffer.from('another mark here')),
+      frame('v', 12, vxlan([ip('10.0.0.2', '10.0.1.2', 1, 63), echo(1)]), mark),
+      frame('n', 13, [ip('172.18.0.2', '10.0.1.2', 1, 62), echo(1)], mark),
+      frame('n', 14, [ip('172.18.0.2', '10.0.1.2', 77, 62), echo(1)], mark),
+      frame('a', 20, [ip('10.0.1.2', '10.0.0.2', 3), echo(1, 'echo-reply')], mark),
+    ], facts, PORTS);
+    assert.deepEqual(m.request.map((s) => [s.point, s.offsetUs, s.ttl, s.src, s.outer?.vni, s.overhead]), [
+      ['a', 0, 64, '10.0.0.2', undefined, 0], ['v', 2, 63, '10.0.0.2', 1, 50], ['n', 3, 62, '172.18.0.2', undefined, 0],
+    ]);
+    assert.deepEqual(m.reply.map((s) => s.point), ['a']);
+    assert.equal(m.packets.length, 4);
+  });
+
+  it('TCP: the SYN by its numbers, the answer by what it acknowledges', () => {
+    const tcp = (srcPort: number, dstPort: number, flags: number, sequence: number, acknowledgement = 0): LayerSpec => ({ type: 'tcp', srcPort, dstPort, flags, sequence, acknowledgement });
+    const facts: ProbeFacts = { proto: 'tcp', mark, port: 40000, dstPort: 80, origin: 'a' };
+    const m = matchProbe([
+      frame('a', 1, [ip('10.0.0.2', '10.0.1.2', 5), tcp(40001, 80, TCP_FLAGS.syn, 1000)]),
+      frame('a', 2, [ip('10.0.0.2', '10.0.1.2', 6), tcp(40000, 80, TCP_FLAGS.syn, 0xffffffff)]),
+      frame('b', 3, [ip('172.18.0.2', '10.0.1.2', 6), tcp(61000, 80, TCP_FLAGS.syn, 0xffffffff)]),
+      frame('b', 4, [ip('10.0.1.2', '172.18.0.2', 0), tcp(80, 61000, TCP_FLAGS.syn | TCP_FLAGS.ack, 9, 0)]),
+      frame('b', 5, [ip('10.0.1.2', '172.18.0.2', 0), tcp(80, 61000, TCP_FLAGS.ack, 10, 0)]),
+    ], facts, PORTS);
+    assert.deepEqual(m.request.map((s) => [s.point, s.srcPort]), [['a', 40000], ['b', 61000]]);
+    assert.deepEqual(m.reply.map((s) => s.offsetUs), [2]);
+  });
+
+  it('UDP: an answer with the same data is an answer', () => {
+    const udp = (srcPort: number, dstPort: number): LayerSpec => ({ type: 'udp', srcPort, dstPort });
+    const m = matchProbe([
+      frame('a', 1, [ip('10.0.0.2', '10.0.1.2', 5), udp(40000, 53)], mark),
+      frame('a', 2, [ip('10.0.1.2', '10.0.0.2', 5), udp(53, 40000)], mark),
+    ], { proto: 'udp', mark, port: 40000, dstPort: 53, origin: 'a' }, PORTS);
+    assert.deepEqual([m.request.length, m.reply.length, m.reply[0]?.src], [1, 1, '10.0.1.2']);
+  });
+
+  it('an ICMP error about it is known by the packet it quotes', () => {
+    const quoted = encode([ip('10.0.0.2', '10.0.1.2', 5), { type: 'udp', srcPort: 40000, dstPort: 53 }], mark);
+    const m = matchProbe([
+      frame('a', 1, [ip('10.0.0.2', '10.0.1.2', 5), { type: 'udp', srcPort: 40000, dstPort: 53 }], mark),
+      frame('a', 2, [ip('10.0.0.1', '10.0.0.2', 8), { type: 'icmp', message: { kind: 'unreachable', code: 4, mtu: 1400 } }], quoted),
+    ], { proto: 'udp', mark, port: 40000, dstPort: 53, origin: 'a' }, PORTS);
+    assert.deepEqual(m.errors.map((e) => [e.from, e.type, e.code, e.mtu]), [['10.0.0.1', 3, 4, 1400]]);
+  });
+
+  it('never throws, whatever was captured', () => {
+    fc.assert(fc.property(fc.array(fc.uint8Array({ maxLength: 200 })), fc.constantFrom('icmp', 'tcp', 'udp'), (frames, proto) => {
+      const captured = frames.map((b, i): Captured => ({ point: 'a', tsNs: BigInt(i), length: b.length, bytes: Buffer.from(b), linkType: 1 }));
+      matchProbe(captured, { proto: proto as 'icmp', mark, port: 1, dstPort: 2 }, PORTS);
+    }));
+  });
+});
+
+describe('small parts', () => {
+  it('the filter is one that libpcap takes', () => {
+    checkFilter(filterFor(['10.0.0.2', '10.0.1.2'], [8472, 4789]));
+    assert.equal(filterFor(['10.0.0.2'], [8472]), 'ip host 10.0.0.2 or ((udp dst port 8472) and (udp[42:4] = 0xa000002 or udp[46:4] = 0xa000002))');
+  });
+
+  it('reads counters by name, whatever their order', () => {
+    const text = 'Ip: Forwarding InHdrErrors OutNoRoutes\nIp: 1 5 7\nIcmp: InMsgs\nIcmp: 9\n';
+    assert.deepEqual([...parseSnmp(text)], [['Ip InHdrErrors', 5], ['Ip OutNoRoutes', 7]]);
+    assert.deepEqual(risen('m1', new Map([['a', 1], ['b', 2]]), new Map([['a', 4], ['b', 2], ['new', 3]])), [{ netns: 'm1', counter: 'a', by: 3 }]);
+  });
+
+  it('prints rules as nft does', () => {
+    const payload = (protocol: string, field: string) => ({ payload: { protocol, field } });
+    assert.equal(ruleWords([
+      { match: { op: '==', left: payload('ip', 'saddr'), right: { prefix: { addr: '10.244.0.0', len: 16 } } } },
+      { match: { op: '!=', left: payload('ip', 'daddr'), right: { set: ['10.0.0.1', { range: ['10.0.0.5', '10.0.0.9'] }] } } },
+      { match: { op: 'in', left: { ct: { key: 'state' } }, right: ['established', 'related'] } }, { counter: { packets: 1, bytes: 2 } }, { jump: { target: 'x' } },
+    ]), 'ip saddr 10.244.0.0/16 ip daddr != { 10.0.0.1, 10.0.0.5-10.0.0.9 } ct state established,related counter jump x');
+    assert.equal(ruleWords([{ vmap: { key: { meta: { key: 'iifname' } }, data: { set: [['a', { drop: null }], ['b', { goto: { target: 'y' } }]] } } }]), 'iifname vmap { a : drop, b : goto y }');
+    assert.equal(ruleWords([{ dnat: { addr: '10.1.1.1', port: 80 } }]), 'dnat to 10.1.1.1:80');
+  });
+
+  it('makes a flow of what people write', () => {
+    const state = { schema: 1 as const, netns: { id: '', name: '' }, links: [], addresses: [], routes: [], rules: [], neighbours: [], fdb: [], qdiscs: [], sysctls: {}, nft: [], unread: [] };
+    const world: World = {
+      schema: 1, taken: '', links: [], unread: [],
+      namespaces: [{ key: 'outside', role: 'outside', state: { ...state, addresses: [{ dev: 'eth0', family: 'inet', address: '203.0.113.10', prefix: 24, scope: 'global' }] }, legacyTables: [] }],
+      nodes: [{ name: 'm1', netns: 'm1', addresses: ['172.18.0.2'], podCIDRs: [] }],
+      pods: ['default/web-a', 'other/web-a', 'other/new'].map((n, i) => ({ namespace: n.split('/')[0]!, name: n.split('/')[1]!, node: 'm1', ips: i < 2 ? [`10.244.0.${i + 2}`] : [], netns: n, containers: [] })),
+    };
+    assert.deepEqual(flowFor(world, { from: 'm1', to: 'web-a' }), { from: 'm1', dst: '10.244.0.2', proto: 'icmp' });
+    assert.deepEqual(flowFor(world, { from: 'web-a', to: 'other/web-a:8080' }), { from: 'default/web-a', dst: '10.244.0.3', proto: 'tcp', dstPort: 8080 });
+    assert.deepEqual(flowFor(world, { from: 'web-a', to: '10.9.9.9:53', proto: 'udp' }), { from: 'default/web-a', dst: '10.9.9.9', proto: 'udp', dstPort: 53 });
+    assert.deepEqual(flowFor(world, { from: 'outside', to: 'node/m1' }), { from: 'outside', dst: '172.18.0.2', proto: 'icmp' });
+    assert.deepEqual(flowFor(world, { from: 'web-a', to: 'outside' }).dst, '203.0.113.10');
+    const fails = (to: string, code: string) => assert.throws(() => flowFor(world, { from: 'm1', to }), (e) => isPodwayError(e, code));
+    fails('web-x', 'TRACE_UNKNOWN_TARGET');
+    fails('other/new', 'TRACE_NO_ADDRESS');
+    fails('web-a:99999', 'TRACE_BAD_PORT');
+    fails('fd00::1', 'TRACE_UNSUPPORTED');
+  });
+
+  it('reads listening sockets', () => {
+    const head = '  sl  local_address rem_address   st tx_queue\n';
+    const tcp = parseProcNet(`${head}   0: 0100007F:1F90 00000000:0000 0A 0:0\n   1: 0200F40A:0050 0300F40A:9C40 01 0:0\n`, 'tcp');
+    assert.deepEqual(tcp, [{ proto: 'tcp', address: '127.0.0.1', port: 8080 }]);
+    const six = parseProcNet(`${head}   0: 00000000000000000000000000000000:0050 00000000000000000000000000000000:0000 0A\n`, 'tcp');
+    assert.deepEqual(six, [{ proto: 'tcp', address: '::', port: 80 }]);
+    assert.equal(receiver([...tcp, ...six], 'tcp', { address: '10.0.0.1', port: 80 })?.address, '::');
+    assert.equal(receiver(tcp, 'tcp', { address: '10.0.0.1', port: 8080 }), undefined);
+  });
+
+  it('wraps text to a width, wide characters included', () => {
+    fc.assert(fc.property(fc.array(fc.constantFrom('a', ' ', '一', '→', 'É', '가'), { maxLength: 300 }).map((c) => c.join('')), fc.integer({ min: 10, max: 60 }), (text, width) => {
+      for (const line of wrap(text, width)) assert.ok(textWidth(line) <= width, line);
+    }));
+    assert.deepEqual(wrap('一二三 四五', 6), ['一二三', '四五']);
+  });
+});
