@@ -74,7 +74,7 @@ const GLOBAL_KEYS = [
   'net.ipv4.tcp_mtu_probing', 'net.ipv6.conf.all.disable_ipv6', 'net.bridge.bridge-nf-call-iptables', 'net.bridge.bridge-nf-call-ip6tables',
   'net.netfilter.nf_conntrack_max', 'net.netfilter.nf_conntrack_count', 'net.ipv4.fib_multipath_hash_policy', 'net.ipv6.conf.all.forwarding',
 ];
-const DEVICE_KEYS = ['forwarding', 'rp_filter', 'arp_ignore', 'arp_filter', 'arp_announce', 'proxy_arp', 'accept_local', 'route_localnet', 'disable_policy'];
+const DEVICE_KEYS = ['forwarding', 'rp_filter', 'arp_ignore', 'arp_filter', 'arp_announce', 'proxy_arp', 'accept_local', 'route_localnet', 'disable_policy', 'ignore_routes_with_linkdown'];
 const DEVICE_KEYS_6 = ['forwarding', 'disable_ipv6', 'accept_ra'];
 
 /** The sysctls that decide what happens to a packet: the global ones, and those of each device. */

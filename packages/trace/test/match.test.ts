@@ -84,8 +84,8 @@ describe('one and the same packet', () => {
 
 describe('small parts', () => {
   it('the filter is one that libpcap takes', () => {
-    checkFilter(filterFor(['10.0.0.2', '10.0.1.2'], [8472, 4789]));
-    assert.equal(filterFor(['10.0.0.2'], [8472]), 'ip host 10.0.0.2 or ((udp dst port 8472) and (udp[42:4] = 0xa000002 or udp[46:4] = 0xa000002))');
+    for (const proto of ['icmp', 'tcp', 'udp'] as const) checkFilter(filterFor(proto, ['10.0.0.2', '10.0.1.2'], [8472, 4789]));
+    assert.equal(filterFor('icmp', ['10.0.0.2'], [8472]), '((icmp) and (ip host 10.0.0.2)) or ((udp dst port 8472) and (udp[39] = 1) and (udp[42:4] = 0xa000002 or udp[46:4] = 0xa000002))');
   });
 
   it('reads counters by name, whatever their order', () => {

@@ -29,6 +29,7 @@ export const command = defineCommand({
     ...labOption,
     proto: choice('PROTO', ['icmp', 'tcp', 'udp'], 'what is sent (default: icmp, or tcp when there is a port)', { short: '-p' }),
     size: integer('BYTES', 'IP length of the packet', { min: 28, max: 65535 }),
+    fragment: flag('with --size: let it be fragmented (DF not set)'),
     static: flag('only predict: no packet is sent'),
     steps: flag('the numbered look-ups as well'),
     pcap: text('FILE', 'save all hops in one pcapng file', { complete: 'files' }),
@@ -39,6 +40,7 @@ export const command = defineCommand({
     ['podway trace web-a web-d', 'a ping across nodes'],
     ['podway trace web-a 10.244.2.5:80 --proto tcp', 'a TCP handshake with an address'],
     ['podway trace node/m1 web-d --pcap hops.pcapng', 'from a node; all hops into a file for Wireshark'],
+    ['podway trace web-a web-d --size 1450', 'the largest packet that fits, with DF set'],
     ['podway trace web-a web-d --static --steps', 'every look-up, without a packet'],
   ],
   needsRoot: true,
@@ -50,6 +52,7 @@ export const command = defineCommand({
     json: (t) => t.report,
   },
   async run({ args, options, signal, onExit, setExitCode, style }) {
+    if (options.fragment && options.size === undefined) throw usageError('--fragment needs --size', 'Packets of the usual size are never fragmented.');
     if (options.static && options.pcap !== undefined) throw usageError('--static and --pcap exclude each other', 'Without packets there is nothing to save.');
     const { buildReport, observeFlow, renderReport, savePcapng, simulateRoundTrip } = await import('@podway/trace');
     const read = await labWorld(options.lab);
@@ -65,7 +68,7 @@ export const command = defineCommand({
     if (proto === 'icmp' && port !== undefined) throw usageError('icmp has no ports', `Leave out :${port}, or choose --proto tcp.`);
     const flow = {
       from: source.key, dst: address, proto,
-      ...(proto === 'icmp' ? {} : { dstPort: port ?? DEFAULT_PORT }), ...(options.size === undefined ? {} : { length: options.size }),
+      ...(proto === 'icmp' ? {} : { dstPort: port ?? DEFAULT_PORT }), ...(options.size === undefined ? {} : { length: options.size, dontFragment: !options.fragment }),
     };
     const observed = options.static ? undefined : await observeFlow(read.world, read.live, flow, { count: options.count, timeoutMs: options.timeout, signal });
     const trip = observed?.prediction ?? simulateRoundTrip(read.world, flow);

@@ -7,7 +7,7 @@ import { cidrContains, cidrNth, cidrOverlaps, formatCidr, formatIp, parseCidr, p
 import { PodwayError } from '@podway/errors';
 import { z } from 'zod';
 import { BACKEND_TYPES, type BackendType } from '@podway/agent';
-import { LabLayout, DEFAULT_LAB, LAB_NAME } from './layout.js';
+import { checkLabName, LabLayout, DEFAULT_LAB, LAB_NAME } from './layout.js';
 
 const cidr = z.string().refine((s) => tryParseIpCidr(s) !== undefined, 'must be a range in CIDR notation, such as 10.244.0.0/16');
 const ip = z.string().refine((s) => tryParseIp(s) !== undefined, 'must be an IP address');
@@ -100,6 +100,7 @@ const SAMPLE_PODS: readonly LabPod[] = [['web-a', 'm1'], ['web-b', 'm1'], ['web-
 
 /** The default lab: three nodes, four sample pods. */
 export function defaultLab(name: string = DEFAULT_LAB, nodes = 3): LabConfig {
+  checkLabName(name);
   const names = Array.from({ length: nodes }, (_, i) => `m${i + 1}`);
   return complete(schema.parse({
     apiVersion: API_VERSION, kind: 'Lab', name,

@@ -33,6 +33,12 @@ export interface ObserveFlowOptions {
   readonly prediction?: RoundTrip;
 }
 
+export interface Loss {
+  /** Of the capture point. */
+  readonly label: string;
+  readonly packets: number;
+}
+
 export interface ProbeResult {
   readonly number: number;
   readonly answer?: Answer;
@@ -54,8 +60,8 @@ export interface Observation {
   /** Points where no capture was possible, and why. */
   readonly notCaptured: readonly { readonly label: string; readonly why: string }[];
   readonly probes: readonly ProbeResult[];
-  /** Packets the captures lost for want of room: with any, a missing sighting proves nothing. */
-  readonly lost: number;
+  /** Where captures lost packets for want of room: there a missing sighting proves nothing. */
+  readonly lost: readonly Loss[];
   /** Counters of drops that rose meanwhile, in the namespaces along the way. Other traffic may have a part in it. */
   readonly counters: readonly CounterRise[];
   /** Deeper sources that were not read. */
@@ -70,7 +76,7 @@ export interface Observed {
 }
 
 const SNAPLEN = 2048;
-const BUFFER = 2 * 1024 * 1024;
+const BUFFER = 4 * 1024 * 1024;
 /** Between two probes: enough that they are apart in a table, too short to wait for. */
 const SPACING_MS = 10;
 
@@ -87,10 +93,10 @@ export async function observeFlow(world: World, live: LiveWorld, flow: Flow, opt
   const points = pointsFor(index, traces, ends).filter((p) => live.has(p.netns));
   const vxlanPorts = [...new Set([8472, 4789, ...world.namespaces.flatMap((n) => n.state.links.flatMap((l) => (l.vxlan ? [l.vxlan.port] : [])))])];
   if ('errno' in source) {
-    return { prediction, packets: [], observation: { flow, notSent: source.errno, points, notCaptured: [], probes: [], lost: 0, counters: [], notRead: NOT_READ } };
+    return { prediction, packets: [], observation: { flow, notSent: source.errno, points, notCaptured: [], probes: [], lost: [], counters: [], notRead: NOT_READ } };
   }
   const translated = prediction.request.traces.flatMap((t) => t.translations.flatMap((x) => [x.translated.src, x.translated.dst]));
-  const filter = filterFor([source.address, flow.dst, ...translated], vxlanPorts);
+  const filter = filterFor(flow.proto, [source.address, flow.dst, ...translated], vxlanPorts);
   const set = new CaptureSet<CapturePoint>();
   const notCaptured: { label: string; why: string }[] = [];
   const probes: Probe[] = [];
@@ -107,12 +113,18 @@ export async function observeFlow(world: World, live: LiveWorld, flow: Flow, opt
     const keys = [...new Set(points.map((p) => p.netns))];
     const before = new Map(keys.map((k) => [k, readCounters(live.netns(k))]));
     const countersOf = (): CounterRise[] => keys.flatMap((k) => risen(k, before.get(k)!, readCounters(live.netns(k))));
-    const lossOf = (): number => set.stats().reduce((n, s) => n + s.stats.dropped, 0);
-    if (options.traffic === 'existing') {
-      return await watchExisting(set, { world, flow: { ...flow, src: source.address }, points, notCaptured, vxlanPorts, timeoutMs: options.timeoutMs ?? 1000, signal: options.signal, prediction, lossOf, countersOf });
-    }
     const id = 1 + Math.floor(Math.random() * 65534);
-    for (let i = 0; i < (options.count ?? 3); i++) probes.push(Probe.open(ns, flow, i, id));
+    if (options.traffic !== 'existing') for (let i = 0; i < (options.count ?? 3); i++) probes.push(Probe.open(ns, flow, i, id));
+    // What came while the captures were being opened is of no use, and may have filled the first ones: they start empty, and so does the count of losses.
+    set.drain();
+    const lossBefore = new Map(set.stats().map((s) => [s.tag, s.stats.dropped]));
+    const lossesOf = (): Loss[] => set.stats().flatMap((s) => {
+      const packets = s.stats.dropped - (lossBefore.get(s.tag) ?? 0);
+      return packets > 0 ? [{ label: s.tag.label, packets }] : [];
+    });
+    if (options.traffic === 'existing') {
+      return await watchExisting(set, { world, flow: { ...flow, src: source.address }, points, notCaptured, vxlanPorts, timeoutMs: options.timeoutMs ?? 1000, signal: options.signal, prediction, lossesOf, countersOf });
+    }
     const captured = await sendAndWatch(set, probes, { prediction, points, vxlanPorts, timeoutMs: options.timeoutMs ?? 1000, signal: options.signal });
     const matched = probes.map((p) => matchOf(p, captured, prediction, points, vxlanPorts));
     const stats = set.stats();
@@ -127,7 +139,7 @@ export async function observeFlow(world: World, live: LiveWorld, flow: Flow, opt
           const answer = p.poll();
           return { number: i + 1, ...(answer ? { answer } : {}), ...facts };
         }),
-        lost: lossOf(), counters: countersOf(), notRead: NOT_READ,
+        lost: lossesOf(), counters: countersOf(), notRead: NOT_READ,
       },
     };
   } finally {
@@ -147,7 +159,7 @@ interface Watching {
   readonly timeoutMs: number;
   readonly signal: AbortSignal | undefined;
   readonly prediction: RoundTrip;
-  readonly lossOf: () => number;
+  readonly lossesOf: () => Loss[];
   readonly countersOf: () => CounterRise[];
 }
 
@@ -179,7 +191,7 @@ async function watchExisting(set: CaptureSet<CapturePoint>, w: Watching): Promis
     prediction, packets: dedupe(packets),
     observation: {
       flow: like, ...(flow.src ? { source: flow.src } : {}), ...(first ? {} : { noTraffic: true as const }), points, notCaptured: w.notCaptured,
-      probes: first ? [{ number: 1, ...(answer ? { answer: { kind: 'reply' as const } } : {}), ...facts2 }] : [], lost: w.lossOf(), counters: w.countersOf(),
+      probes: first ? [{ number: 1, ...(answer ? { answer: { kind: 'reply' as const } } : {}), ...facts2 }] : [], lost: w.lossesOf(), counters: w.countersOf(),
       notRead: [...NOT_READ, ...(flow.proto === 'tcp' ? ['the connection tracking table: an existing connection is predicted like a new one'] : [])],
     },
   };
@@ -191,7 +203,7 @@ async function sendAndWatch(
 ): Promise<Captured[]> {
   const captured: Captured[] = [];
   const take = (packets: readonly CapturedPacket<CapturePoint>[]): void => {
-    for (const p of packets) captured.push({ point: p.tag.label, tsNs: p.tsNs, length: p.length, bytes: p.bytes, linkType: p.linkType });
+    for (const p of packets) if (mayMatter(p.bytes, probes)) captured.push({ point: p.tag.label, tsNs: p.tsNs, length: p.length, bytes: p.bytes, linkType: p.linkType });
   };
   for (const p of probes) {
     p.send();
@@ -233,12 +245,25 @@ function isComplete(p: Probe, m: Matched, prediction: RoundTrip, points: readonl
   return answer !== undefined && (m.reply.length > 0 || m.errors.length > 0) && (!prediction.reply || reached(prediction.reply.traces, m.reply));
 }
 
-/** The two ends' packets, also inside VXLAN (IPv4 without options: inner addresses 42 and 46 bytes into UDP). */
-export function filterFor(addresses: readonly string[], vxlanPorts: readonly number[]): string {
+/** The two ends' packets of this protocol, and ICMP about them; also inside VXLAN (IPv4 without options: protocol 39, addresses 42 and 46 bytes into UDP). */
+export function filterFor(proto: Flow['proto'], addresses: readonly string[], vxlanPorts: readonly number[]): string {
   const unique = [...new Set(addresses.filter((a) => a && !a.includes(':')))];
   const hosts = unique.map((a) => `ip host ${a}`).join(' or ');
   const inner = unique.flatMap((a) => [42, 46].map((at) => `udp[${at}:4] = 0x${addressValue(a).toString(16)}`)).join(' or ');
-  return `${hosts} or ((${vxlanPorts.map((p) => `udp dst port ${p}`).join(' or ')}) and (${inner}))`;
+  const protocols = [...new Set(['icmp' as const, proto])];
+  const innerProtocol = protocols.map((p) => `udp[39] = ${NUMBER[p]}`).join(' or ');
+  return `((${protocols.join(' or ')}) and (${hosts})) or ((${vxlanPorts.map((p) => `udp dst port ${p}`).join(' or ')}) and (${innerProtocol}) and (${inner}))`;
+}
+
+const NUMBER = { icmp: 1, tcp: 6, udp: 17 } as const;
+
+/**
+ * Whether a packet can be a probe, an answer or an error about one: on a busy device most of a flow is neither, and need not be decoded.
+ * Looks for the mark, and lets all ICMP pass (errors may quote less than the mark), plain (byte 23) or within VXLAN (byte 73).
+ */
+function mayMatter(bytes: Buffer, probes: readonly Probe[]): boolean {
+  if (probes[0]?.flow.proto !== 'udp') return true;
+  return bytes[23] === NUMBER.icmp || bytes[73] === NUMBER.icmp || probes.some((p) => bytes.includes(p.mark));
 }
 
 function dedupe(packets: readonly Captured[]): Captured[] {

@@ -120,7 +120,7 @@ function legOf(index: WorldIndex, direction: Leg['direction'], traces: readonly 
   const trace = chosen(traces, seen);
   const steps = trace.hops.flatMap((h) => h.steps);
   const left = [...(seen ?? [])];
-  const blind = new Set(o?.notCaptured.map((n) => n.label));
+  const blind = new Set([...(o?.notCaptured ?? []), ...(o?.lost ?? [])].map((n) => n.label));
   const known = new Set(o?.points.map((p) => p.label));
   const copies = new Set(traces.filter((t) => t.copy).flatMap((t) => tapsOf(t).map((x) => pointOf(index, x.netns, x.dev).label)));
   const rows: Row[] = [];
@@ -246,7 +246,7 @@ function summaryOf(o: Observation, request: Leg, reply: Leg | undefined): string
   }
   const ids = o.probes.flatMap((p) => (p.request[0] ? [p.request[0].ipId] : []));
   if (ids.length > 1) out.push(`IP ids ${ids.join(', ')}`);
-  if (o.lost) out.push(`${o.lost} packets were lost by the captures: a missing sighting proves nothing`);
+  if (o.lost.length) out.push(`captures lost packets at ${o.lost.map((l) => `${l.label} (${l.packets})`).join(', ')}: not being seen there proves nothing`);
   if (reply && reply.asPredicted === false) out.push(`answer last seen at ${reply.lastSeen ?? 'no point'}`);
   return out;
 }
