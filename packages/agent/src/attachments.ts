@@ -53,9 +53,17 @@ export class Attachments implements CniHandler {
       // From here on every step has its reverse: the device, then the record with its address.
       try {
         const context: WiringContext = { config: ready.config, mtu: ready.mtu, node: this.c.node, netlink: this.c.netlink };
-        const ends = wire(context, ns, record);
-        const result = resultOf(ready.config, record, ends);
-        await this.c.ipam.markReady(record, result);
+        const bridge = this.c.netlink.mustLink(ready.config.bridge);
+        const result = resultOf(ready.config, record, bridge, ready.mtu);
+        // The disk works while the kernel does; the record is in force only when the device is there.
+        const recorded = this.c.ipam.prepareReady(record, result);
+        try {
+          wire(context, ns, record, bridge);
+        } catch (e) {
+          await recorded.discard();
+          throw e;
+        }
+        await recorded.commit();
         return result;
       } catch (e) {
         await this.unwire(record.hostIfname);

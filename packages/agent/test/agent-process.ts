@@ -39,6 +39,10 @@ export class AgentProcess {
     });
   }
 
+  get dead(): boolean {
+    return this.child.exitCode !== null || this.child.signalCode !== null;
+  }
+
   get pid(): number {
     assert.ok(this.child.pid);
     return this.child.pid;

@@ -66,6 +66,21 @@ for (const kind of kinds) {
     await reopened.close();
   });
 
+  contract('prepared: in force with its commit, and not at all when it is discarded', async (s, again) => {
+    await s.put(record('c1', 5));
+    const ready = s.prepare(record('c1', 5, { phase: 'ready' }));
+    const never = s.prepare(record('c2', 6));
+    const phases = async (): Promise<string[]> => {
+      const reopened = again();
+      const { records } = await reopened.load();
+      if (reopened !== s) await reopened.close();
+      return records.map((r) => `${r.containerId} ${r.phase}`).sort();
+    };
+    await ready.commit();
+    await never.discard();
+    assert.deepEqual(await phases(), ['c1 ready']);
+  });
+
   contract('keys that look alike are told apart', async (s) => {
     const all = [record('a-b', 2, { ifname: 'c' }), record('a', 3, { ifname: 'b-c' }), record('a', 4, { ifname: '@x' }), record('a', 5, { ifname: 'x.json' })];
     for (const r of all) await s.put(r);

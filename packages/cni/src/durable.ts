@@ -16,6 +16,13 @@ let counter = 0;
 /** Names of files being written: a crash can leave them, nobody reads them. */
 export const isTemporary = (name: string): boolean => name.startsWith('.tmp-');
 
+/** Content that is not in force yet. One of the two is to be called. */
+export interface PreparedFile {
+  /** Puts it in place of the old one. @throws what writing or flushing threw */
+  commit(): Promise<void>;
+  discard(): Promise<void>;
+}
+
 /** A directory whose files are written and removed durably. Errors are the plain ones of node:fs. */
 export class DurableDir {
   readonly #fd: number;
@@ -39,26 +46,51 @@ export class DurableDir {
    *   new, whole; `nothing` possibly a torn one.
    */
   async write(name: string, data: string, flush: 'all' | 'content' | 'nothing' = 'all'): Promise<void> {
+    await this.prepare(name, data, flush !== 'nothing').commit();
+    if (flush === 'all') await this.#flush(this.#fd, fsync);
+  }
+
+  /** The new content written beside the old one, its flush begun on a worker thread: for work that can go on meanwhile. */
+  prepare(name: string, data: string, flush = true): PreparedFile {
     const temporary = join(this.dir, `.tmp-${process.pid}-${counter++}-${name.slice(0, 60)}`);
-    try {
-      const fd = openSync(temporary, 'wx', 0o600);
-      try {
-        const bytes = Buffer.from(data);
-        for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
-        if (flush !== 'nothing') await this.#flush(fd, fdatasync); // a new file's size is among what fdatasync flushes
-      } finally {
-        closeSync(fd);
-      }
-      renameSync(temporary, join(this.dir, name));
-    } catch (e) {
+    let flushed: Promise<void> = Promise.resolve();
+    const discard = async (): Promise<void> => {
+      await flushed.catch(() => undefined);
       try {
         unlinkSync(temporary);
       } catch {
         // it was not made, or is renamed already
       }
-      throw e;
+    };
+    try {
+      const fd = openSync(temporary, 'wx', 0o600);
+      try {
+        const bytes = Buffer.from(data);
+        for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
+      } catch (e) {
+        closeSync(fd);
+        throw e;
+      }
+      // A new file's size is among what fdatasync flushes.
+      if (flush && !this.#memory) flushed = this.#flush(fd, fdatasync).finally(() => closeSync(fd));
+      else closeSync(fd);
+    } catch (e) {
+      flushed = Promise.reject(e as Error);
     }
-    if (flush === 'all') await this.#flush(this.#fd, fsync);
+    // Told by `commit`; until then nobody may be waiting.
+    flushed.catch(() => undefined);
+    return {
+      discard,
+      commit: async () => {
+        try {
+          await flushed;
+          renameSync(temporary, join(this.dir, name));
+        } catch (e) {
+          await discard();
+          throw e;
+        }
+      },
+    };
   }
 
   /** True when there was such a file; its absence is success. Durable when it resolves. */

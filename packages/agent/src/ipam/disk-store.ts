@@ -13,7 +13,7 @@ import { join } from 'node:path';
 import { DurableDir, isTemporary } from '@podway/cni';
 import { PodwayError, messageOf } from '@podway/errors';
 import { type AttachmentKey, type AttachmentRecord, keyOf, parseRecord, recordFileName, salvageAddresses } from './record.js';
-import type { AttachmentStore, LoadedAttachments, StoreProblem } from './store.js';
+import type { AttachmentStore, LoadedAttachments, PreparedRecord, StoreProblem } from './store.js';
 
 export const DEFAULT_ATTACHMENT_DIR = '/var/lib/podway/attachments';
 const LAST_GIVEN = 'last-given';
@@ -102,14 +102,20 @@ export class DiskStore implements AttachmentStore {
     }
   }
 
-  async put(record: AttachmentRecord): Promise<void> {
-    const path = join(this.#dir, recordFileName(record));
-    try {
-      // The device does not outlive a loss of power, nor does the pod; so the record need not, but it must not be torn.
-      await this.#open().main.write(recordFileName(record), JSON.stringify(record), record.phase === 'ready' ? 'content' : 'nothing');
-    } catch (e) {
-      throw this.#failed('writing', path, e);
-    }
+  put(record: AttachmentRecord): Promise<void> {
+    return this.prepare(record).commit();
+  }
+
+  prepare(record: AttachmentRecord): PreparedRecord {
+    const name = recordFileName(record);
+    // The device does not outlive a loss of power, nor does the pod; so the record need not, but it must not be torn.
+    const file = this.#open().main.prepare(name, JSON.stringify(record), record.phase === 'ready');
+    return {
+      discard: () => file.discard(),
+      commit: () => file.commit().catch((e: unknown) => {
+        throw this.#failed('writing', join(this.#dir, name), e);
+      }),
+    };
   }
 
   async remove(key: AttachmentKey): Promise<void> {

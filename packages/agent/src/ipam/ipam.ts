@@ -31,6 +31,9 @@ export interface ReserveRequest extends AttachmentKey {
   readonly name: (ips: readonly Ip[]) => { mac: string; hostIfname: string };
 }
 
+/** How long the pointer to the last address given may be behind on disk. */
+const SAVE_MS = 200;
+
 const ipKey = (ip: Ip): string => `${ip.family}:${ip.value}`;
 
 export class Ipam {
@@ -43,8 +46,7 @@ export class Ipam {
   readonly #released = new Map<string, number>();
   readonly #lastGiven = new Map<string, Ip>();
   #problems: StoreProblem[] = [];
-  #saving: Promise<void> | undefined;
-  #saveAgain = false;
+  #save: NodeJS.Timeout | undefined;
 
   private constructor(o: IpamOptions) {
     this.#store = o.store;
@@ -181,18 +183,33 @@ export class Ipam {
     return this.#update(key, { phase: 'ready', result });
   }
 
+  /** As `markReady`, with the writing begun now, beside the work that makes it true. One of the two is to be called. */
+  prepareReady(key: AttachmentKey, result: CniResult): { commit(): Promise<AttachmentRecord>; discard(): Promise<void> } {
+    return this.#prepare(key, { phase: 'ready', result });
+  }
+
   /** DEL has begun; the address stays taken until `release`. @throws PodwayError ATTACHMENT_UNKNOWN */
   markDeleting(key: AttachmentKey): Promise<AttachmentRecord> {
     return this.#update(key, { phase: 'deleting' });
   }
 
   async #update(key: AttachmentKey, change: Partial<AttachmentRecord>): Promise<AttachmentRecord> {
+    return this.#prepare(key, change).commit();
+  }
+
+  #prepare(key: AttachmentKey, change: Partial<AttachmentRecord>): { commit(): Promise<AttachmentRecord>; discard(): Promise<void> } {
     const old = this.get(key);
     if (!old) throw new PodwayError('ATTACHMENT_UNKNOWN', 'no such attachment', { object: keyOf(key) });
     const record = { ...old, ...change };
-    await this.#store.put(record);
-    this.#records.set(keyOf(key), record);
-    return record;
+    const prepared = this.#store.prepare(record);
+    return {
+      discard: () => prepared.discard(),
+      commit: async () => {
+        await prepared.commit();
+        this.#records.set(keyOf(key), record);
+        return record;
+      },
+    };
   }
 
   /** Remove the record, durably, and then free its addresses. Unknown is success (undefined). */
@@ -225,7 +242,7 @@ export class Ipam {
 
   /** Wait for what is not awaited elsewhere, and close the store. */
   async close(): Promise<void> {
-    while (this.#saving) await this.#saving;
+    if (this.#save) await this.#saveNow();
     await this.#store.close();
   }
 
@@ -244,18 +261,19 @@ export class Ipam {
     for (const i of r.ips) this.#holders.delete(ipKey(parseIpCidr(i.address).ip));
   }
 
-  /** One write at a time, the newest state last. It is a hint: a failure only costs an earlier reuse after a restart. */
+  /**
+   * Now and then, not at every ADD: replacing a file that was just written makes some file systems flush it.
+   * It is a hint: what is not saved only costs an earlier reuse after a crash.
+   */
   #saveLastGiven(): void {
-    this.#saveAgain = true;
-    if (this.#saving) return;
-    this.#saving = (async () => {
-      while (this.#saveAgain) {
-        this.#saveAgain = false;
-        const out: Record<string, string> = {};
-        for (const [id, ip] of this.#lastGiven) out[id] = `${formatIp(ip)}/${ip.family === 4 ? 32 : 128}`;
-        await this.#store.saveLastGiven(out).catch(() => undefined);
-      }
-      this.#saving = undefined;
-    })();
+    this.#save ??= setTimeout(() => void this.#saveNow(), SAVE_MS);
+  }
+
+  async #saveNow(): Promise<void> {
+    clearTimeout(this.#save);
+    this.#save = undefined;
+    const out: Record<string, string> = {};
+    for (const [id, ip] of this.#lastGiven) out[id] = `${formatIp(ip)}/${ip.family === 4 ? 32 : 128}`;
+    await this.#store.saveLastGiven(out).catch(() => undefined);
   }
 }

@@ -20,10 +20,18 @@ export interface LoadedAttachments {
   readonly lastGiven: Readonly<Record<string, string>>;
 }
 
+/** One of the two is to be called. */
+export interface PreparedRecord {
+  commit(): Promise<void>;
+  discard(): Promise<void>;
+}
+
 export interface AttachmentStore {
   load(): Promise<LoadedAttachments>;
   /** Durable when it resolves; a crash before leaves the old record or the new one, whole. */
   put(record: AttachmentRecord): Promise<void>;
+  /** As `put`, begun now and in force with `commit`: for work that can go on meanwhile. */
+  prepare(record: AttachmentRecord): PreparedRecord;
   /** Durable when it resolves; absent is success. A damaged record of the same attachment goes too. */
   remove(key: AttachmentKey): Promise<void>;
   /** A hint: cheap, and lost without harm. */
@@ -43,6 +51,10 @@ export class MemoryStore implements AttachmentStore {
   put(record: AttachmentRecord): Promise<void> {
     this.#records.set(keyOf(record), structuredClone(record));
     return Promise.resolve();
+  }
+
+  prepare(record: AttachmentRecord): PreparedRecord {
+    return { commit: () => this.put(record), discard: () => Promise.resolve() };
   }
 
   remove(key: AttachmentKey): Promise<void> {

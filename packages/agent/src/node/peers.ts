@@ -1,5 +1,5 @@
 /** From Node objects to this node and its peers. Pure. */
-import { tryParseIpCidr, tryParseIp } from '@podway/cni';
+import { cidrOverlaps, parseCidr, tryParseIp, tryParseIpCidr } from '@podway/cni';
 import type { Node } from '@podway/kube';
 import type { NetnsState } from '@podway/netstate';
 import type { LocalNode, NodeEnds, Peer, Uplink } from '../backends/backend.js';
@@ -37,15 +37,19 @@ export function peersOf(nodes: readonly Node[], self: string): { peers: Peer[]; 
   const peers: Peer[] = [];
   const problems: PeerProblem[] = [];
   const taken = new Map<string, string>();
+  // A route to what is this node's own would lead its pods' packets away.
+  const own = podCidrsOf(nodes.find((n) => n.metadata?.name === self) ?? {}).map(parseCidr);
   for (const node of [...nodes].sort((a, b) => (a.metadata?.name ?? '').localeCompare(b.metadata?.name ?? ''))) {
     const name = node.metadata?.name ?? '';
     const podCidrs = podCidrsOf(node);
     if (name === self) continue;
     const ends = nodeEnds(node);
     const twice = podCidrs.map((c) => taken.get(c)).find((n) => n !== undefined);
+    const mine = podCidrs.find((c) => own.some((o) => cidrOverlaps(o, parseCidr(c))));
     const reason =
       podCidrs.length === 0 ? 'it has no pod CIDR yet'
       : !ends ? 'it has not published its end of the network yet'
+      : mine ? `its pod CIDR ${mine} overlaps that of this node, ${self}`
       : twice ? `its pod CIDR ${podCidrs.join(', ')} is already that of node ${twice}`
       : undefined;
     if (reason !== undefined || !ends) {

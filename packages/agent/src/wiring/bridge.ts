@@ -77,10 +77,9 @@ export interface WiringContext {
  * Makes both ends and configures the pod's side.
  * @throws CniError 103 when the interface name is taken in the pod, or the host end's on the node. On any error, `unwire` takes back what was made.
  */
-export function wire(c: WiringContext, pod: Netns, r: AttachmentRecord): { bridge: LinkInfo; inside: LinkInfo } {
+export function wire(c: WiringContext, pod: Netns, r: AttachmentRecord, bridge: LinkInfo): void {
   const podNl = Rt.open(pod);
   try {
-    const bridge = c.netlink.mustLink(c.config.bridge);
     // Looked at first: in a batch the requests behind a refused creation would be carried out on somebody else's device.
     if (c.netlink.link(r.hostIfname)) {
       throw new CniError('INTERFACE_EXISTS', `there is already a device ${r.hostIfname} on the node, and it is not Podway's`, {
@@ -97,7 +96,6 @@ export function wire(c: WiringContext, pod: Netns, r: AttachmentRecord): { bridg
     if (refused) throw podNl.link(r.ifname) ? taken(r) : refused.error;
     const inside = podNl.mustLink(r.ifname);
     must(podNl.batch([setRequest(LOOPBACK_INDEX, { up: true }, 'lo'), setRequest(inside.index, { up: true }, r.ifname), ...podRequests(c, r, inside.index)]));
-    return { bridge, inside };
   } finally {
     podNl.close();
   }
@@ -128,14 +126,14 @@ function must(refusals: readonly { error: Error }[]): void {
   if (first) throw first.error;
 }
 
-/** What ADD answers: bridge, host end, pod end; addresses belong to the pod end. */
-export function resultOf(config: NetworkConfig, r: AttachmentRecord, ends: { bridge: LinkInfo; inside: LinkInfo }): CniResult {
+/** What ADD answers, known before it is made: bridge, host end, pod end; addresses belong to the pod end. */
+export function resultOf(config: NetworkConfig, r: AttachmentRecord, bridge: LinkInfo, mtu: number): CniResult {
   const gateways = r.ips.map((i) => i.gateway);
   return {
     interfaces: [
-      { name: ends.bridge.name, ...(ends.bridge.address === undefined ? {} : { mac: ends.bridge.address }) },
-      { name: r.hostIfname, mac: hostMac(r), mtu: ends.inside.mtu },
-      { name: r.ifname, mac: r.mac, mtu: ends.inside.mtu, sandbox: r.netns },
+      { name: bridge.name, ...(bridge.address === undefined ? {} : { mac: bridge.address }) },
+      { name: r.hostIfname, mac: hostMac(r), mtu },
+      { name: r.ifname, mac: r.mac, mtu, sandbox: r.netns },
     ],
     ips: r.ips.map((i) => ({ address: i.address, gateway: i.gateway, interface: 2 })),
     routes: gateways.flatMap((gw) => {
