@@ -37,7 +37,7 @@ export interface NoneConfig {
 export type BackendConfig = VxlanConfig | HostGwConfig | IpipConfig | BgpSettings | NoneConfig;
 export type BackendType = BackendConfig['type'];
 
-export const WIRINGS = ['bridge', 'ptp'] as const;
+export const WIRINGS = ['bridge'] as const;
 export type WiringType = (typeof WIRINGS)[number];
 
 export interface NetworkConfig<B extends BackendConfig = BackendConfig> {
