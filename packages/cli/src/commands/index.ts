@@ -16,6 +16,7 @@ import { command as nodeExec } from './node-exec.js';
 import { command as nodeRemove } from './node-remove.js';
 import { command as run } from './run.js';
 import { command as status } from './status.js';
+import { command as networkCheck } from './network-check.js';
 import { command as networkGet } from './network-get.js';
 import { command as networkSet } from './network-set.js';
 import { command as bgpRoutes } from './bgp-routes.js';
@@ -32,7 +33,7 @@ import { command as version } from './version.js';
 
 export const commands: readonly CommandModule[] = [
   up, down, status, get, run, deleteCommand, exec, logs, nodeExec, nodeAdd, nodeRemove,
-  trace, networkGet, networkSet, bgpStatus, bgpRoutes,
+  trace, networkGet, networkSet, networkCheck, bgpStatus, bgpRoutes,
   capture, nsenter, inspectNode, inspectPod, inspectNetns, netnsList, netnsExpose, version, completion, help, agent, complete, labProcess,
 ];
 

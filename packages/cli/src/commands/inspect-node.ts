@@ -55,10 +55,11 @@ export const command = defineCommand({
         return {
           ...roles[i]!, index: l.index, mtu: l.mtu, mac: l.address, master: l.master, portState: l.port?.state,
           shown: l.kind === 'veth' && l.peer ? `${l.name}@if${l.peer.index}` : l.name,
-          state: !l.up ? 'DOWN' : l.lowerUp === false ? 'NO-CARRIER' : 'UP',
+          // A bridge has a carrier while one of its ports has: without pods it has none, and its route is shown as linkdown.
+          state: !l.up ? 'DOWN' : l.lowerUp !== false ? 'UP' : l.kind === 'bridge' ? 'NO-CARRIER (no port is up)' : 'NO-CARRIER',
           addresses: state.addresses.filter((a) => a.dev === l.name && a.scope !== 'link').map((a) => `${a.address}/${a.prefix}`),
           peer: peer && `${peer.netns} ${peer.dev}`,
-          orphan: l.kind === 'veth' && l.master !== undefined && peer === undefined,
+          orphan: l.kind === 'veth' && peer === undefined && roles[i]!.role !== 'uplink',
         };
       }).filter((r) => options.device === undefined || r.name === options.device);
       if (rows.length === 0) setExitCode(1);

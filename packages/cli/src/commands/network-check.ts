@@ -1,0 +1,67 @@
+/** Drift: what the nodes' kernels hold between nodes, compared with what the cluster's objects ask for. Changes nothing. */
+import type { Change } from '@podway/netstate';
+import { defineCommand } from '../command.js';
+import { labOption, openLab } from '../lab.js';
+import { readNetwork } from '../network.js';
+
+interface Drift {
+  readonly node: string;
+  readonly finding: 'missing' | 'extra' | 'differs' | 'in the way';
+  readonly kind: string;
+  readonly object: string;
+  readonly reason: string;
+}
+
+const FINDING: Readonly<Record<Change['op'], Drift['finding']>> = { create: 'missing', delete: 'extra', change: 'differs', recreate: 'differs', conflict: 'in the way' };
+
+export const command = defineCommand({
+  name: 'network check',
+  summary: 'Compare what the nodes have with what the cluster wants, entry by entry',
+  details: 'Devices, addresses, routes, neighbours, FDB entries, sysctls and firewall of the network between nodes.\nThe same comparison as the agents make; a running agent mends what it finds within half a minute.',
+  arguments: {},
+  options: { ...labOption },
+  examples: [['podway network check', 'nothing missing, nothing extra: exit code 0']],
+  needsRoot: true,
+  view: {
+    table: (rows: readonly Drift[]) => ({
+      columns: ['NODE', 'FINDING', 'KIND', 'OBJECT', { title: 'REASON', shrink: true }],
+      rows: rows.map((r) => [r.node, r.finding, r.kind, r.object, r.reason]),
+      empty: 'Every node has what it should have, and nothing else of ours.',
+    }),
+  },
+  async run({ options, setExitCode }) {
+    const [{ desiredNode, isManaged, localNode, parseNetworkConfig, peersOf, planBackends }, { diff, observe, podwayOwnership }, { Netns }, { Nodes }] = await Promise.all([
+      import('@podway/agent'), import('@podway/netstate'), import('@podway/kernel'), import('@podway/kube'),
+    ]);
+    const lab = await openLab(options.lab);
+    try {
+      const config = parseNetworkConfig((await readNetwork(lab.client)).text);
+      const nodes = await lab.client.list(Nodes);
+      const found: Drift[] = [];
+      for (const { name, holderPid } of lab.state.nodes) {
+        const ns = Netns.open({ pid: holderPid }, `node ${name}`);
+        try {
+          const observed = observe(ns);
+          const self = nodes.find((n) => n.metadata?.name === name);
+          const local = self && localNode(self, observed);
+          if (!local) {
+            found.push({ node: name, finding: 'missing', kind: 'node', object: name, reason: 'it has no pod CIDR or no uplink' });
+            continue;
+          }
+          const plan = planBackends(config, undefined, local, peersOf(nodes, name).peers, observed.routes);
+          const changes = diff(desiredNode({ config, local, plan, attachments: [] }), observed, podwayOwnership((a) => isManaged(config.clusterCidrs, a)));
+          // Pods' own devices belong to attachments, which CHECK looks after.
+          for (const c of changes.filter((x) => x.kind !== 'link' || (x.desired ?? x.observed)?.kind !== 'veth')) {
+            found.push({ node: name, finding: FINDING[c.op], kind: c.kind, object: c.key, reason: c.reason });
+          }
+        } finally {
+          ns.close();
+        }
+      }
+      if (found.length) setExitCode(1);
+      return found;
+    } finally {
+      lab.client.close();
+    }
+  },
+});
