@@ -13,10 +13,12 @@ import { inScratch, inside, ip, ipJson, type Json } from './scratch.js';
 
 /** Run by hand on a kernel that lacks the device, a test is skipped; in the lane the device must be there. */
 const lane = process.env['PODWAY_KERNEL_LANE'] ?? '';
+/** What `ip` insists on for some kinds. */
+const EXTRA: Readonly<Record<string, readonly string[]>> = { vrf: ['table', '10'], vxlan: ['id', '1', 'dstport', '4789'] };
 function skipWithout(kind: string): string | false {
   if (lane) return false;
   try {
-    inScratch((ns) => ip(ns, 'link', 'add', 'x0', 'type', kind, ...(kind === 'vrf' ? ['table', '10'] : [])));
+    inScratch((ns) => ip(ns, 'link', 'add', 'x0', 'type', kind, ...(EXTRA[kind] ?? [])));
     return false;
   } catch {
     return `this kernel has no ${kind} devices: ./podway test --kernel`;

@@ -213,9 +213,9 @@ describe('node runtime', { skip: needsRoot }, () => {
     await node.pod('probed', {
       hostNetwork: true,
       containers: [{
-        name: 'c', image: 'busybox', command: ['sh', '-c', 'mkdir -p /w; touch /alive; trap "exit 0" TERM; httpd -f -p 18080 -h /w & wait'],
+        name: 'c', image: 'busybox', command: ['sh', '-c', 'mkdir -p /w; trap "exit 0" TERM; httpd -f -p 18080 -h /w & wait'],
         readinessProbe: { httpGet: { path: '/ok', port: 18080, host: '127.0.0.1' }, periodSeconds: 1 },
-        livenessProbe: { exec: { command: ['test', '-e', '/alive'] }, periodSeconds: 1, failureThreshold: 1 },
+        livenessProbe: { exec: { command: ['sh', '-c', '! test -e /dead'] }, periodSeconds: 1, failureThreshold: 1 },
       }],
     });
     assert.equal(call(execInNode(init, node.holder.pid, ['ip', 'link', 'set', 'lo', 'up'])).status, 0);
@@ -225,7 +225,7 @@ describe('node runtime', { skip: needsRoot }, () => {
     const p = await pod('probed', ready);
     assert.equal(p.status?.podIP, '172.18.0.2', 'hostNetwork: the node’s address');
     assert.equal(inPod('probed', 'c', 'hostname').stdout, 'm1\n');
-    assert.equal(inPod('probed', 'c', 'rm', '/alive').status, 0);
+    assert.equal(inPod('probed', 'c', 'touch', '/dead').status, 0);
     await pod('probed', (x) => x.status?.containerStatuses?.[0]?.restartCount === 1);
     assert.ok((await node.events('probed')).some((e) => e.reason === 'Killing' && e.message === 'Container c failed liveness probe, will be restarted'));
   });
