@@ -124,6 +124,12 @@ const NAMESPACES = ['net', 'mnt', 'uts', 'ipc', 'pid', 'cgroup'] as const;
 export const namespaceOf = (pid: number | 'self', kind: string): string | undefined => quietly(() => readlinkSync(`/proc/${pid}/ns/${kind}`));
 const allPids = (): number[] => readdirSync('/proc').filter((d) => /^\d+$/.test(d)).map(Number);
 
+/** When a set of namespaces was looked at, in clock ticks since boot, as /proc/PID/stat counts. */
+const lookedAt = new WeakMap<ReadonlySet<string>, number>();
+const TICKS = 100;
+const ticksNow = (): number => Math.ceil(Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]) * TICKS);
+const startOf = (pid: number): number => Number(quietly(() => readFileSync(`/proc/${pid}/stat`, 'utf8'))?.replace(/^.*\) /s, '').split(' ')[19] ?? 0);
+
 /** Every namespace that a lab has now and the machine itself has not: `net:[…]`, `mnt:[…]` and so on. */
 export function namespacesOf(lab: string): Set<string> {
   const b = belongings(new LabLayout(lab));
@@ -139,6 +145,7 @@ export function namespacesOf(lab: string): Set<string> {
     const s = quietly(() => statSync(join(NETNS_DIR, n)));
     if (s) found.add(`net:[${s.ino}]`);
   }
+  lookedAt.set(found, ticksNow());
   return found;
 }
 
@@ -149,6 +156,8 @@ export function holding(namespaces: ReadonlySet<string>): string[] {
   for (const pid of allPids()) {
     // An orphan that has ended waits for the machine's PID 1 to ask for its end; it holds nothing any more.
     if (/^State:\s+[ZX]/m.test(quietly(() => readFileSync(`/proc/${pid}/status`, 'utf8')) ?? 'State: X')) continue;
+    // The kernel gives a number to another namespace as soon as it is free: who was started later lives in such a one.
+    if (startOf(pid) > (lookedAt.get(namespaces) ?? Infinity)) continue;
     for (const kind of NAMESPACES) {
       const ns = namespaceOf(pid, kind);
       if (ns && namespaces.has(ns)) found.push(`process ${pid} in ${ns}`);
