@@ -4,7 +4,8 @@
  * Adding goes from the ground up, so that nothing is announced before what it rests on works:
  * firewall tables first (no packet slips through before its rule), links, sysctls (they need the
  * device), addresses, neighbours and FDB entries, and the route last, because with a route but no
- * neighbour the kernel would begin to ARP for the gateway. Removing goes the other way round.
+ * neighbour the kernel would begin to ARP for the gateway. Routes that go, go first; what they rested
+ * on goes last, when every route that stays has been moved elsewhere: a change loses no packet.
  * All requests of one phase travel in one batch. A refusal does not stop the rest; every one is
  * returned with its change.
  */
@@ -30,7 +31,10 @@ export interface Applied {
 }
 
 /** Phases, in order. Within one, changes keep the order of the list. */
-const REMOVE = ['route', 'rule', 'fdb', 'neighbour', 'address', 'link', 'nft'] as const;
+const WITHDRAW = ['route', 'rule'] as const;
+/** Before links are made: a new one may need the name, VNI or address of one that goes. */
+const MAKE_ROOM = ['address', 'link'] as const;
+const CLEAR = ['fdb', 'neighbour', 'address', 'link', 'nft'] as const;
 const ADD = ['nft', 'link', 'sysctl', 'address', 'neighbour', 'fdb', 'rule', 'route'] as const;
 
 export interface ApplyOptions {
@@ -43,8 +47,13 @@ export function apply(ns: Netns, changes: readonly Change[], options: ApplyOptio
   const run = new Run(ns, nl, changes);
   try {
     for (const c of changes) if (c.op === 'conflict') run.fail(c, notOurs(c, ns));
-    for (const kind of REMOVE) run.phase(changes.filter((c) => c.kind === kind && c.op === 'delete'));
+    const making = changes.some((c) => c.kind === 'link' && (c.op === 'create' || c.op === 'recreate'));
+    const remove = (kinds: readonly Change['kind'][]): void => {
+      for (const kind of kinds) run.phase(changes.filter((c) => c.kind === kind && c.op === 'delete'));
+    };
+    remove([...WITHDRAW, ...(making ? MAKE_ROOM : [])]);
     for (const kind of ADD) run.phase(changes.filter((c) => c.kind === kind && c.op !== 'delete' && c.op !== 'conflict'));
+    remove(making ? CLEAR.filter((k) => !(MAKE_ROOM as readonly string[]).includes(k)) : CLEAR);
     return { done: run.done, failed: run.failed };
   } finally {
     if (!options.netlink) nl.close();
