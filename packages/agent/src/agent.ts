@@ -7,12 +7,11 @@
  * be served. While the API is out of reach nothing is taken away; pods can still be added with what
  * was last known.
  */
-import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isTemporary, writeDurably } from '@podway/cni';
-import { isPodwayError, messageOf, PodwayError } from '@podway/errors';
-import { kernelHas, LinkRemover, Netns, RtNetlink } from '@podway/kernel';
+import { isPodwayError, messageOf } from '@podway/errors';
+import { LinkRemover, Netns, RtNetlink } from '@podway/kernel';
 import { ConfigMaps, Nodes, Pods, type Node, type ObjectClient, type Pod } from '@podway/kube';
 import { observe } from '@podway/netstate';
 import { Attachments } from './attachments.js';
@@ -22,13 +21,15 @@ import type { AgentEvent } from './events.js';
 import { DiskStore, Ipam, setsOfPodCidrs } from './ipam/index.js';
 import { desiredNode } from './node/desired.js';
 import { BACKEND_ANNOTATION, localNode, peersOf } from './node/peers.js';
-import { backendOf, podMtu } from './backends/index.js';
+import { backendOf } from './backends/index.js';
 import { birdDaemonControl } from './bgp/index.js';
 import { Supervisor } from './daemons/index.js';
+import { acceptNetwork, NETWORK_CONFIG_MAP, networkDigest } from './node/network-change.js';
 import { planBackends, type BackendPlan } from './node/transition.js';
 import { PodSides } from './node/pod-sides.js';
 import { Reconciler } from './node/reconciler.js';
 import { CniServer } from './server/index.js';
+import { bounded, deferred } from './waiting.js';
 
 export const VERSION = '0.1.0';
 
@@ -328,13 +329,7 @@ export class Agent {
       return;
     }
     try {
-      const next = parseNetworkConfig(text);
-      const fixed = whatCannotChange(this.config, next);
-      if (fixed !== undefined) throw new PodwayError('NETWORK_CONFIG_FIXED', fixed);
-      const lacking = lackingModule(next);
-      if (lacking !== undefined) throw new PodwayError('KERNEL_LACKS', lacking);
-      // An MTU that does not fit is told now, and not by every comparison to come.
-      if (this.local) podMtu(next, this.local);
+      const next = acceptNetwork(text, this.config, this.local);
       this.network = text;
       this.problem = undefined;
       // Back to what was before while that is still in place: nothing to keep beside it.
@@ -393,30 +388,6 @@ export class Agent {
   }
 }
 
-/** Tells one text of a configuration from another. */
-export const networkDigest = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 12);
-
-/** Where a cluster keeps its network configuration: `kubectl -n kube-system get configmap podway-config`. */
-export const NETWORK_CONFIG_MAP = { namespace: 'kube-system', name: 'podway-config', key: 'net-conf.json' } as const;
-
-/** In words, what this kernel would need for a backend and has not. */
-function lackingModule(next: NetworkConfig): string | undefined {
-  const kind = LINK_KIND[next.backend.type];
-  if (kind === undefined || kernelHas('link', kind)) return undefined;
-  return `backend ${next.backend.type} needs the kernel module ${kind}, which this kernel lacks`;
-}
-const LINK_KIND: Readonly<Record<string, 'vxlan' | 'ipip' | undefined>> = { vxlan: 'vxlan', ipip: 'ipip' };
-
-/** In words, what differs and would need every pod to be made anew; undefined when nothing does. */
-function whatCannotChange(now: NetworkConfig, next: NetworkConfig): string | undefined {
-  if (now.clusterCidrs.join() !== next.clusterCidrs.join()) {
-    return `the range of pods cannot change on a running cluster (${now.clusterCidrs.join(', ')} to ${next.clusterCidrs.join(', ')})`;
-  }
-  if (now.wiring !== next.wiring) return `the wiring of pods cannot change on a running cluster (${now.wiring} to ${next.wiring})`;
-  if (now.bridge !== next.bridge) return `the bridge cannot change on a running cluster (${now.bridge} to ${next.bridge})`;
-  return undefined;
-}
-
 /** The configuration the runtime finds. Flannel's form: a list, so that others can be chained behind. */
 export const conflist = (): string =>
   `${JSON.stringify({ cniVersion: '1.1.0', name: 'podway', plugins: [{ type: 'podway-cni', capabilities: { ips: true, mac: true } }] }, null, 2)}\n`;
@@ -426,25 +397,4 @@ async function removeTemporaries(dir: string, name: string): Promise<void> {
   for (const file of await readdir(dir).catch(() => [])) {
     if (isTemporary(file) && file.endsWith(`-${name}`)) await rm(join(dir, file), { force: true });
   }
-}
-
-/** @throws KUBE_UNAVAILABLE after `ms` */
-async function bounded<T>(work: Promise<T>, ms: number): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new PodwayError('KUBE_UNAVAILABLE', `the API server did not answer within ${ms} ms`)), ms);
-  });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-function deferred(): { readonly promise: Promise<void>; resolve(): void; reject(e: unknown): void } {
-  let settle: { resolve(): void; reject(e: unknown): void } | undefined;
-  const promise = new Promise<void>((resolve, reject) => (settle = { resolve, reject }));
-  // Nobody may be waiting when it fails; whoever starts the agent is told in any case.
-  promise.catch(() => undefined);
-  return { promise, resolve: () => settle!.resolve(), reject: (e) => settle!.reject(e) };
 }

@@ -5,6 +5,7 @@ export * from './events.js';
 export * from './ipam/index.js';
 export * from './server/index.js';
 export * from './backends/index.js';
+export { NETWORK_CONFIG_MAP, networkDigest } from './node/network-change.js';
 export { planBackends, type BackendPlan } from './node/transition.js';
 export { bgp, type BgpExtras, type BgpLocal, type BgpNetwork, type BgpPeer } from './backends/bgp.js';
 export * from './bgp/index.js';
