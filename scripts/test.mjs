@@ -82,7 +82,7 @@ function testFiles() {
 }
 
 /** Runs a program in a process group of its own. @returns {Promise<{code, signal, output, timedOut, ms}>} */
-function run(args, timeoutMs, env = process.env) {
+function run(args, timeoutMs, env) {
   return new Promise((resolve) => {
     const start = performance.now();
     const child = spawn(process.execPath, args, { cwd: root, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
@@ -135,12 +135,16 @@ const scratch = mkdtempSync(join(tmpdir(), 'podway-test-'));
 process.on('exit', () => rmSync(scratch, { recursive: true, force: true }));
 const lanes = Object.fromEntries(Object.entries(LANES).map(([lane, variable]) => [variable, values[lane] ? '1' : '']));
 
+/** What tests see of the caller's environment is the same on a developer's machine and on a bare one: no shell or language of their own. */
+const environment = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(SHELL|LANG|LANGUAGE|LC_.*|TZ|EDITOR|PAGER|LINES|COLUMNS|KUBECONFIG|FORCE_COLOR)$/.test(name)));
+environment.NO_COLOR = '1';
+
 const testArguments = (file, report) => ['--enable-source-maps', `--test-reporter=${reporter}`, `--test-reporter-destination=${report}`, file];
 
 async function runFile({ title, file }, index) {
   if (!existsSync(file)) return notBuilt({ title, file });
   const report = join(scratch, `${index}.jsonl`);
-  const result = await run(testArguments(file, report), Number(values.timeout) * 1000, { ...process.env, ...lanes, PODWAY_KERNEL_LANE: '', NO_COLOR: '1' });
+  const result = await run(testArguments(file, report), Number(values.timeout) * 1000, { ...environment, ...lanes, PODWAY_KERNEL_LANE: '' });
   return judge(title, result, report);
 }
 
@@ -207,7 +211,7 @@ async function kernelLane(files, take) {
 
 async function lint() {
   const title = 'lint';
-  const result = await run(['node_modules/eslint/bin/eslint.js', '.', '--max-warnings', '0'], 180_000);
+  const result = await run(['node_modules/eslint/bin/eslint.js', '.', '--max-warnings', '0'], 180_000, environment);
   const ok = result.code === 0;
   return { title, ms: result.ms, tests: [{ name: 'lint', ok }], failures: ok ? [] : [{ name: 'eslint', error: result.output.trim() || 'ended without a word' }] };
 }

@@ -77,7 +77,8 @@ test('exec: exit codes, stdin, files of the container, tools of the machine', { 
 });
 
 test('exec in a terminal: the terminal is the command\'s, and Ctrl-C ends the command alone', { skip: skip || (existsSync('/usr/bin/script') ? false : 'there is no script(1)') }, async () => {
-  const line = (...words: string[]): string => [process.execPath, PROGRAM, 'exec', '-it', 'web-a', ...at, '--', ...words].map((w) => `'${w}'`).join(' ');
+  // `exec`: script(1) runs the line in $SHELL, and a shell that stays in between (dash does) dies of Ctrl-C itself.
+  const line = (...words: string[]): string => `exec ${[process.execPath, PROGRAM, 'exec', '-it', 'web-a', ...at, '--', ...words].map((w) => `'${w}'`).join(' ')}`;
   const tty = await startProgram('/usr/bin/script', ['-qec', line('tty'), '/dev/null']).done;
   assert.match(tty.stdout, /\/dev\/(pts|console|tty)|not a tty/);
   assert.equal((await startProgram('/usr/bin/script', ['-qec', line('sh', '-c', 'test -t 0 && test -t 1 && exit 5'), '/dev/null']).done).code, 5);

@@ -206,7 +206,8 @@ describe('podway-init', { skip: needsRoot }, () => {
 
   test('exec passes a terminal through, and Ctrl-C reaches the command', async () => {
     const c = await container(['sleep', '1000']);
-    const script = spawn('script', ['-qec', `${init} exec --target ${c.pid} -a -- busybox sh -c 'busybox stty size >/dev/null && echo tty; trap "echo got INT; exit 3" INT; echo ready; while :; do busybox sleep 0.05; done'`, '/dev/null'], { stdio: ['pipe', 'pipe', 'inherit'] });
+    // `exec`: script(1) runs the line in $SHELL, and a shell that stays in between (dash does) dies of Ctrl-C itself.
+    const script = spawn('script', ['-qec', `exec ${init} exec --target ${c.pid} -a -- busybox sh -c 'busybox stty size >/dev/null && echo tty; trap "echo got INT; exit 3" INT; echo ready; while :; do busybox sleep 0.05; done'`, '/dev/null'], { stdio: ['pipe', 'pipe', 'inherit'] });
     let out = '';
     script.stdout.setEncoding('utf8').on('data', (d: string) => (out += d));
     const status = new Promise((r) => script.once('close', r));
