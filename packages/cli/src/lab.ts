@@ -1,7 +1,7 @@
 /** How a verb reaches a running lab: its state, its folder, and a client for its API. */
 import type { RemoteClient } from '@podway/kube';
 import type { LabLayout, LabState, PodRecord } from '@podway/lab/client';
-import { PodwayError } from '@podway/errors';
+import { isPodwayError, PodwayError } from '@podway/errors';
 import { text } from './command.js';
 
 export const labOption = { lab: text('NAME', 'the lab', { default: 'default', complete: 'labs' }) } as const;
@@ -22,6 +22,19 @@ export async function openLab(name: string): Promise<OpenLab> {
   return { state, layout, client: await RemoteClient.load({ kubeconfig: layout.kubeconfig }), init: binary('podway-init') };
 }
 
+/** What a request for one object by its name answers, with the name instead of the API's path when there is none. */
+export async function named<T>(kind: string, name: string, namespace: string | undefined, answer: Promise<T>): Promise<T> {
+  try {
+    return await answer;
+  } catch (e) {
+    if (!isPodwayError(e, 'KUBE_NOT_FOUND')) throw e;
+    const place = namespace === undefined ? '' : ` in namespace ${namespace}`;
+    throw new PodwayError('KUBE_NOT_FOUND', `there is no ${kind} ${name}${place}`, {
+      object: `${kind} ${name}`, hint: `See: podway get ${kind}s${namespace === undefined ? '' : ' -A'}`, cause: e,
+    });
+  }
+}
+
 /** @throws POD_NOT_FOUND, POD_NOT_RUNNING: with what there is. */
 export async function podRecord(name: string, namespace: string, pod: string): Promise<PodRecord> {
   const { readRecords, LabLayout, mustRun } = await import('@podway/lab/client');
@@ -31,7 +44,7 @@ export async function podRecord(name: string, namespace: string, pod: string): P
   if (found) return found;
   const there = records.filter((r) => r.namespace === namespace).map((r) => r.name).sort();
   throw new PodwayError('POD_NOT_FOUND', `no pod ${pod} runs in namespace ${namespace}`, {
-    object: `pod ${namespace}/${pod}`, hint: there.length ? `Running: ${there.join(', ')}` : 'See: podway get pods -A',
+    object: `pod ${pod}`, hint: there.length ? `Running: ${there.join(', ')}` : 'See: podway get pods -A',
   });
 }
 

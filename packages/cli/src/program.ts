@@ -60,13 +60,13 @@ export async function runProgram(catalogue: Catalogue, words: readonly string[],
     }
     exitCode = await execute(command, args, own, quiet === true, { outside, style, format });
   };
+  const program = buildProgram(catalogue, outside, run);
   try {
-    const program = buildProgram(catalogue, outside, run);
     await program.parseAsync([...words], { from: 'user' });
     return exitCode;
   } catch (e) {
     if (e instanceof CommanderError && e.exitCode === 0) return EXIT.ok;
-    const error = e instanceof CommanderError ? fromCommander(e) : e;
+    const error = e instanceof CommanderError ? fromCommander(e, commandIn(program, words)) : e;
     // Programs that asked for JSON get the error as JSON, where they read the answer.
     if (format === 'json') outside.out.write(`${toJson(errorJson(error))}\n`);
     else outside.err.write(`${renderError(error, errTheme)}\n`);
@@ -114,11 +114,17 @@ function askedFormat(words: readonly string[]): Format | undefined {
   return undefined;
 }
 
-/** Commander's sentence, with its suggestion as the hint. */
-function fromCommander(e: CommanderError): PodwayError {
+/** The command that the first words name, as far as they name one. */
+function commandIn(program: Command, words: readonly string[]): Command {
+  const next = program.commands.find((c) => c.name() === words[0] || c.aliases().includes(words[0] ?? ''));
+  return next ? commandIn(next, words.slice(1)) : program;
+}
+
+/** Commander's sentence, with its suggestion as the hint, or the help of the command that it is about. */
+function fromCommander(e: CommanderError, about: Command): PodwayError {
   const [first = '', ...rest] = e.message.replace(/^error: /, '').split('\n');
   const meant = /Did you mean (?:one of )?(.+?)\?/.exec(rest.join(' '))?.[1];
-  return usageError(first, meant ? `Did you mean ${meant}?` : 'See: podway --help');
+  return usageError(first, meant ? `Did you mean ${meant}?` : `See: ${['podway', ...pathOf(about), '--help'].join(' ')}`);
 }
 
 export function buildProgram(catalogue: Catalogue, outside: Outside, run: Runner): Command {

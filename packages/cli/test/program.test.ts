@@ -87,7 +87,7 @@ test('formats: table by default, json, yaml, name; others are refused by name', 
 
 test('exit codes: no, not found, bug, root', async () => {
   assert.equal((await run(toy, ['sample', 'run', 'no'])).code, 1);
-  assert.deepEqual(await run(toy, ['sample', 'run', 'bad']), { code: 2, out: '', err: 'error: there is no pod bad\n  pod bad\n  hint: Look.\n' });
+  assert.deepEqual(await run(toy, ['sample', 'run', 'bad']), { code: 2, out: '', err: 'error: there is no pod bad\n  hint: Look.\n' });
   const bug = await run(toy, ['sample', 'run', 'bug']);
   assert.equal(bug.code, 1);
   assert.match(bug.err, /bug in podway[^]*TypeError: oops[^]*report/);
@@ -109,7 +109,7 @@ test('slips are answered with what was meant', async () => {
     [['sample', 'run', 'x', '--count', 'many'], '--count: "many" is not a whole number from 1 to 9', undefined],
     [['sample', 'run', 'x', '--wait', 'long'], '--wait: "long" is not a time', 'Write it like 500ms, 10s or 2m.'],
     [['sample', 'run', 'x', '--proto', 'sctp'], '--proto: "sctp" is not one of tcp, udp', undefined],
-    [['sample', 'run'], "missing required argument 'pod'", 'See: podway --help'],
+    [['sample', 'run'], "missing required argument 'pod'", 'See: podway sample run --help'],
   ] as const) {
     const { code, err } = await run(toy, words);
     assert.equal(code, 2, words.join(' '));

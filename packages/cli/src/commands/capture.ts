@@ -1,7 +1,7 @@
 /** Capture in pods and on nodes by name, several places at once, in one order of time. */
 import { PodwayError } from '@podway/errors';
 import { defineCommand, duration, flag, integer, text, variadic } from '../command.js';
-import { usageError } from '../errors.js';
+import { fileError, usageError } from '../errors.js';
 import { labOption } from '../lab.js';
 import { findTarget, labWorld } from '../world.js';
 
@@ -35,11 +35,11 @@ export const command = defineCommand({
     onExit(() => read.live.close());
     const set = new CaptureSet<number>();
     const places = args.places.map((word) => findTarget(read, word, { pod: 'eth0', node: 'any' }));
-    const file = options.write === undefined ? undefined : createPcapngFile(options.write, { comment: 'podway capture' });
-    const interfaces = places.map((p, i) => {
-      const c = set.add(i, read.live.netns(p.key), { device: p.dev, immediate: true, ...(options.filter === undefined ? {} : { filter: options.filter }) });
-      return file?.writer.addInterface({ name: `${p.key}/${p.dev}`, description: p.kind, linkType: c.linkType, ...(options.filter === undefined ? {} : { filter: options.filter }) });
-    });
+    const filter = options.filter === undefined ? {} : { filter: options.filter };
+    const captures = places.map((p, i) => set.add(i, read.live.netns(p.key), { device: p.dev, immediate: true, ...filter }));
+    // Only now, when every place and the filter were found good: an older file of this name is emptied.
+    const file = toFile(options.write, (path) => createPcapngFile(path, { comment: 'podway capture' }));
+    const interfaces = places.map((p, i) => file?.writer.addInterface({ name: `${p.key}/${p.dev}`, description: p.kind, linkType: captures[i]!.linkType, ...filter }));
     const enough = new AbortController();
     const timer = options.time === undefined ? undefined : setTimeout(() => enough.abort(), options.time);
     signal.addEventListener('abort', () => enough.abort(), { once: true });
@@ -59,18 +59,28 @@ export const command = defineCommand({
         }
       }
       const id = interfaces[p.tag];
-      if (file && id !== undefined) file.writer.packet({ interfaceId: id, timeNs: p.tsNs, bytes: p.bytes, originalLength: p.length });
+      if (file && id !== undefined) toFile(options.write, () => file.writer.packet({ interfaceId: id, timeNs: p.tsNs, bytes: p.bytes, originalLength: p.length }));
       if (packets === options.count) enough.abort();
       if (options.count !== undefined && packets >= options.count) break;
     }
     clearTimeout(timer);
     const stats = set.stats();
-    file?.close();
+    toFile(options.write, () => file?.close());
     const ended = stats.find((s) => s.problem !== undefined);
     if (ended) throw new PodwayError('CAPTURE_ENDED', `the capture on ${ended.device} ended early`, { said: ended.problem ?? '' });
     return { packets, lost: stats.reduce((n, s) => n + s.stats.dropped, 0), file: options.write, places: stats.map((s) => ({ place: args.places[s.tag], ...s.stats })) };
   },
 });
+
+/** Does something with the file that was asked for, if one was. @throws FILE_NOT_WRITABLE */
+function toFile<T>(path: string | undefined, act: (path: string) => T): T | undefined {
+  if (path === undefined) return undefined;
+  try {
+    return act(path);
+  } catch (e) {
+    throw fileError(path, e);
+  }
+}
 
 /** The fields of a header, one after the other; what it consists of inside (options, messages) as JSON. */
 function fieldsOf(layer: object): string {

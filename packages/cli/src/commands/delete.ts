@@ -2,7 +2,7 @@ import { isPodwayError } from '@podway/errors';
 import { defineCommand, flag, required, variadic } from '../command.js';
 import { usageError } from '../errors.js';
 import { kindOf } from '../kinds.js';
-import { labOption, namespaceOption, openLab } from '../lab.js';
+import { labOption, named, namespaceOption, openLab } from '../lab.js';
 
 export const command = defineCommand({
   name: 'delete',
@@ -19,7 +19,7 @@ export const command = defineCommand({
     try {
       const at = kind.namespaced ? { namespace: options.namespace } : {};
       for (const name of args.names) {
-        await lab.client.delete(kind, { name, ...at }, options.now ? { gracePeriodSeconds: 0 } : {});
+        await named(kind.singular, name, at.namespace, lab.client.delete(kind, { name, ...at }, options.now ? { gracePeriodSeconds: 0 } : {}));
         await progress.phase(`delete ${kind.singular} ${name}`, async () => {
           // Condition: the API no longer has it.
           while (!signal.aborted) {

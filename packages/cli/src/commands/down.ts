@@ -24,7 +24,7 @@ export const command = defineCommand({
     const names = options.all ? labNames() : [options.lab];
     const results = [];
     for (const name of names) {
-      results.push(await progress.phase(`take away lab ${name}`, async () => ({ lab: name, ...(await down(name)) })));
+      results.push(await progress.phase(`lab ${name}`, async () => ({ lab: name, ...(await down(name)) })));
     }
     return results;
   },

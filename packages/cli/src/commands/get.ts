@@ -2,7 +2,7 @@
 import type { KubeObject, ObjectKind } from '@podway/kube';
 import { defineCommand, flag, optional, required, text } from '../command.js';
 import { kindOf } from '../kinds.js';
-import { labOption, namespaceOption, openLab, type OpenLab } from '../lab.js';
+import { labOption, named, namespaceOption, openLab, type OpenLab } from '../lab.js';
 
 const TABLE = 'application/json;as=Table;v=v1;g=meta.k8s.io';
 
@@ -64,12 +64,16 @@ export const command = defineCommand({
       const single = args.name !== undefined;
       const path = resourcePath(kind, { ...(options.allNamespaces ? {} : { namespace: options.namespace }), ...(single ? { name: args.name } : {}) });
       const query = { labelSelector: options.selector };
+      const ask = (accept: string, more: Record<string, string> = {}): Promise<unknown> => {
+        const answer = read(lab, path, accept, { ...query, ...more });
+        return args.name === undefined ? answer : named(kind.singular, args.name, kind.namespaced ? options.namespace : undefined, answer);
+      };
       const asked = format === undefined || format === 'table' || format === 'wide';
       if (asked) {
-        const table = (await read(lab, path, TABLE, { ...query, includeObject: 'Metadata' })) as ServerTable;
+        const table = (await ask(TABLE, { includeObject: 'Metadata' })) as ServerTable;
         return { kind, table, objects: [], single, allNamespaces: options.allNamespaces };
       }
-      const found = (await read(lab, path, 'application/json', query)) as KubeObject & { items?: KubeObject[] };
+      const found = (await ask('application/json')) as KubeObject & { items?: KubeObject[] };
       const objects = single ? [found] : (found.items ?? []);
       return { kind, table: { columnDefinitions: [], rows: [] }, objects, single, allNamespaces: options.allNamespaces };
     } finally {

@@ -1,5 +1,5 @@
 import { defineCommand, flag, integer, duration, required, text } from '../command.js';
-import { labOption, namespaceOption, openLab } from '../lab.js';
+import { labOption, named, namespaceOption, openLab } from '../lab.js';
 
 const FOLLOWING_MS = 24 * 3_600_000;
 
@@ -24,14 +24,14 @@ export const command = defineCommand({
     try {
       const { Pods, resourcePath } = await import('@podway/kube');
       const path = resourcePath(Pods, { namespace: options.namespace, name: args.pod, subresource: 'log' });
-      const response = await lab.client.open(path, {
+      const response = await named('pod', args.pod, options.namespace, lab.client.open(path, {
         accept: '*/*', signal, ...(options.follow ? { idleMs: FOLLOWING_MS } : {}),
         query: {
           container: options.container, follow: options.follow ? 'true' : undefined, previous: options.previous ? 'true' : undefined,
           timestamps: options.timestamps ? 'true' : undefined, tailLines: options.tail === undefined ? undefined : String(options.tail),
           sinceSeconds: options.since === undefined ? undefined : String(Math.max(1, Math.ceil(options.since / 1000))),
         },
-      });
+      }));
       for await (const chunk of response as AsyncIterable<Buffer>) write(chunk);
     } finally {
       lab.client.close();

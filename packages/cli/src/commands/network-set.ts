@@ -24,7 +24,7 @@ export const command = defineCommand({
   view: { text: (n: NetworkView) => `All ${n.nodes.length} nodes use ${n.backend}.` },
   async run({ args, options, progress, signal }) {
     const [{ NETWORK_CONFIG_MAP, networkDigest, parseNetworkConfig, BACKEND_TYPES }, { ConfigMaps }] = await Promise.all([import('@podway/agent'), import('@podway/kube')]);
-    if (!(BACKEND_TYPES as string[]).includes(args.backend)) throw usageError(`"${args.backend}" is not a backend`, `There are: ${BACKEND_TYPES.join(', ')}`);
+    if (!(BACKEND_TYPES as string[]).includes(args.backend)) throw usageError(`"${args.backend}" is not a backend`, `It is the name alone, as in: podway network set host-gw --mtu 1400. There are: ${BACKEND_TYPES.join(', ')}.`);
     const lab = await openLab(options.lab);
     try {
       const before = await readNetwork(lab.client);

@@ -1,8 +1,9 @@
 /** Every hop of a packet: the way it should take, from kernel state alone, beside the way it really took. */
+import { closeSync, existsSync, openSync, statSync, unlinkSync } from 'node:fs';
 import type { Line, Report, Tone } from '@podway/trace';
 import { PodwayError } from '@podway/errors';
 import { choice, defineCommand, duration, flag, integer, required, text } from '../command.js';
-import { usageError } from '../errors.js';
+import { fileError, usageError } from '../errors.js';
 import { labOption } from '../lab.js';
 import type { Style } from '../output.js';
 import { findTarget, labWorld } from '../world.js';
@@ -68,15 +69,34 @@ export const command = defineCommand({
       from: source.key, dst: address, proto,
       ...(proto === 'icmp' ? {} : { dstPort: port ?? DEFAULT_PORT }), ...(options.size === undefined ? {} : { length: options.size, dontFragment: true }),
     };
+    const file = options.pcap === undefined ? undefined : claim(options.pcap);
+    onExit(() => file?.release());
     const observed = options.static ? undefined : await observeFlow(read.world, read.live, flow, { count: options.count, timeoutMs: options.timeout, signal });
     const trip = observed?.prediction ?? simulateRoundTrip(read.world, flow);
     const report = buildReport(read.world, trip, observed?.observation);
     if (report.verdict !== 'delivered' || report.request.asPredicted === false || report.reply?.asPredicted === false) setExitCode(1);
-    const file = options.pcap === undefined || !observed ? undefined : { path: options.pcap, packets: savePcapng(options.pcap, observed) };
+    const saved = file && observed ? { path: file.path, packets: file.write((path) => savePcapng(path, observed)) } : undefined;
     const lines = renderReport(report, { ...(style.width === undefined ? {} : { width: style.width }), ...(options.steps ? { steps: true } : {}) });
-    return { report, lines, file };
+    return { report, lines, file: saved };
   },
 });
+
+/**
+ * Makes sure that a file can be written before packets are sent for it. What it held stays until it is written;
+ * `release` removes it again when it was made here and nothing came. @throws FILE_NOT_WRITABLE
+ */
+function claim(path: string): { readonly path: string; write<T>(act: (path: string) => T): T; release(): void } {
+  const trying = <T>(act: () => T): T => {
+    try {
+      return act();
+    } catch (e) {
+      throw fileError(path, e);
+    }
+  };
+  const made = !existsSync(path);
+  trying(() => closeSync(openSync(path, 'a', 0o600)));
+  return { path, write: (act) => trying(() => act(path)), release: () => { if (made && existsSync(path) && statSync(path).size === 0) unlinkSync(path); } };
+}
 
 /** `web-d`, `web-d:80`, `10.244.2.5`, `10.244.2.5:80`, `fd00::5`, `[fd00::5]:80`. */
 function destination(word: string, addressesOf: (name: string) => readonly string[]): { address: string; port: number | undefined } {

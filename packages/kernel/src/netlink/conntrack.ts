@@ -179,11 +179,11 @@ function kernelFilter(f: ConntrackFilter): { readonly family: number; readonly v
   if (family === undefined || f.protocol === undefined) return { family: family === undefined ? AF_UNSPEC : familyNumber(family), values: {} };
   // IPv6 addresses stay out of it: the kernel's comparison of them is the wrong way round (seen on 6.18).
   const four = family === 'inet';
-  const any = four ? '0.0.0.0' : '::';
+  const unspecified = four ? '0.0.0.0' : '::';
   const side = (s: string | undefined, d: string | undefined, sport: number | undefined, dport: number | undefined) => ({
     flags: CT_FILTER.protocol | (four && s !== undefined ? CT_FILTER.src : 0) | (four && d !== undefined ? CT_FILTER.dst : 0)
       | (sport === undefined ? 0 : CT_FILTER.sport) | (dport === undefined ? 0 : CT_FILTER.dport),
-    tuple: encodeTuple({ src: four && s !== undefined ? s : any, dst: four && d !== undefined ? d : any, sport, dport, icmp: undefined, zone: undefined }, f.protocol!),
+    tuple: encodeTuple({ src: four && s !== undefined ? s : unspecified, dst: four && d !== undefined ? d : unspecified, sport, dport, icmp: undefined, zone: undefined }, f.protocol!),
   });
   const orig = side(src, dst, f.sport, f.dport);
   const reply = side(replySrc, replyDst, f.replySport, f.replyDport);

@@ -32,6 +32,11 @@ export const isReady = (o: Node | Pod): boolean =>
 /** @throws NODE_INVALID, NODE_NOT_READY; nothing of the node is left then. */
 export async function addNode(c: MembershipContext, wish: NewNode, tell: (s: Step) => void): Promise<MembershipResult> {
   const before = c.config();
+  if (before.nodes.some((n) => n.name === wish.name)) {
+    throw new PodwayError('NODE_EXISTS', `lab ${before.name} already has a node ${wish.name}`, {
+      object: `node ${wish.name}`, hint: `Choose another name. Nodes: ${before.nodes.map((n) => n.name).join(', ')}`,
+    });
+  }
   const config = withNode(before, wish);
   const node = config.nodes.at(-1)!;
   const clock = stopwatch(tell);

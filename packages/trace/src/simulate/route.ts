@@ -112,8 +112,8 @@ export function selectSource(state: NetnsState, decision: RouteDecision, hop: Ne
   const fitting = own.find((a) => inPrefix(near, `${a.address}/${a.prefix}`));
   if (fitting) return { address: fitting.address, why: `first address of ${hop.dev} in the subnet of ${near}` };
   if (own[0]) return { address: own[0].address, why: `first address of ${hop.dev}` };
-  const any = state.links.flatMap((l) => (l.name === hop.dev ? [] : usable(l.name))).find((a) => (SCOPES[a.scope ?? 'global'] ?? 0) < 253);
-  return any && { address: any.address, why: `${hop.dev} has no address; first of another device (${any.dev})` };
+  const other = state.links.flatMap((l) => (l.name === hop.dev ? [] : usable(l.name))).find((a) => (SCOPES[a.scope ?? 'global'] ?? 0) < 253);
+  return other && { address: other.address, why: `${hop.dev} has no address; first of another device (${other.dev})` };
 }
 
 export const isLocal = (state: NetnsState, address: string): boolean =>
