@@ -74,8 +74,8 @@ test('the uplink: the device of the InternalIP; without one, that of the default
     ],
     routes: [{ family: 'inet', dst: '0.0.0.0/0', type: 'unicast', table: 254, protocol: 3, metric: 0, gateway: '172.18.0.1', dev: 'eth0' }],
   };
-  assert.deepEqual(uplinkOf(state, '10.9.0.2'), { dev: 'eth1', address: '10.9.0.2', prefix: 24, mtu: 9000 });
-  for (const ip of [undefined, '192.0.2.1']) assert.deepEqual(uplinkOf(state, ip), { dev: 'eth0', address: '172.18.0.2', prefix: 16, mtu: 1500 });
-  assert.equal(uplinkOf({ ...state, routes: [] }, undefined), undefined);
-  assert.equal(uplinkOf(emptyState('n'), '172.18.0.2'), undefined);
+  assert.deepEqual(uplinkOf(state, ['10.9.0.2']), { dev: 'eth1', address: '10.9.0.2', prefix: 24, mtu: 9000 });
+  for (const ips of [[], ['192.0.2.1']]) assert.deepEqual(uplinkOf(state, ips), { dev: 'eth0', address: '172.18.0.2', prefix: 16, mtu: 1500 });
+  assert.equal(uplinkOf({ ...state, routes: [] }, []), undefined);
+  assert.equal(uplinkOf(emptyState('n'), ['172.18.0.2']), undefined);
 });

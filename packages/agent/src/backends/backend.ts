@@ -6,16 +6,24 @@ import type { NetnsState } from '@podway/netstate';
 import type { BackendConfig, BackendType, NetworkConfig } from '../config.js';
 import type { DaemonSpec } from '../daemons/spec.js';
 
-export interface Uplink {
-  readonly dev: string;
+export type Family = 'inet' | 'inet6';
+
+export interface UplinkAddress {
   readonly address: string;
   readonly prefix: number;
+}
+
+/** The node's cable. Its address is the node's first InternalIP; that of the other family, where the node has one, is the second. */
+export interface Uplink extends UplinkAddress {
+  readonly dev: string;
   readonly mtu: number;
+  readonly second?: UplinkAddress;
 }
 
 /** This node, as far as its network needs it. */
 export interface LocalNode {
   readonly name: string;
+  /** At most one of each family. A family without one is off. */
   readonly podCidrs: readonly string[];
   readonly uplink: Uplink;
   /** Of the Node object: for what selects nodes by label. */
@@ -26,6 +34,8 @@ export interface LocalNode {
 export interface BackendEnd {
   /** Of the VTEP (vxlan). */
   readonly vtepMAC?: string;
+  /** Of the VTEP on the IPv6 underlay (vxlan). */
+  readonly vtepMAC6?: string;
   readonly vni?: number;
   readonly port?: number;
 }
@@ -33,6 +43,8 @@ export interface BackendEnd {
 /** A node's annotation: where it is, which backend it sends by, and all it takes packets from. */
 export interface NodeEnds {
   readonly publicIP: string;
+  /** The node's address of the other family. */
+  readonly secondIP?: string;
   readonly uses: BackendType;
   /** More than one while the cluster changes from one backend to another. */
   readonly accepts: { readonly [T in BackendType]?: BackendEnd };
@@ -53,7 +65,9 @@ export interface Peer {
 export interface Backend<B extends BackendConfig = BackendConfig> {
   readonly type: B['type'];
   /** Bytes that it adds to a packet, by the family of the underlay. */
-  overhead(config: NetworkConfig<B>, underlay: 'inet' | 'inet6'): number;
+  overhead(config: NetworkConfig<B>, underlay: Family): number;
+  /** The families that its packets have on the underlay; that of the uplink's first address when left out. */
+  underlays?(config: NetworkConfig<B>, local: LocalNode): readonly Family[];
   publish(config: NetworkConfig<B>, local: LocalNode): BackendEnd;
   /** Why this peer cannot be served, in words; undefined when it can. */
   refuses(config: NetworkConfig<B>, local: LocalNode, peer: Peer): string | undefined;

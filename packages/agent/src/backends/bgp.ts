@@ -43,15 +43,15 @@ export type BgpPeer = Peer & BgpExtras;
 const BLACKHOLE_METRIC = 4096;
 
 const localNode = (l: BgpLocal): BgpNode => ({
-  name: l.name, addresses: l.addresses ?? [l.uplink.address], blocks: l.blocks ?? l.podCidrs, ...(l.labels === undefined ? {} : { labels: l.labels }),
+  name: l.name, addresses: l.addresses ?? [l.uplink, ...(l.uplink.second ? [l.uplink.second] : [])].map((a) => a.address), blocks: l.blocks ?? l.podCidrs, ...(l.labels === undefined ? {} : { labels: l.labels }),
 });
 const peerNode = (p: BgpPeer): BgpNode => ({
-  name: p.name, addresses: p.addresses ?? [p.ends.publicIP], blocks: p.blocks ?? p.podCidrs, ...(p.labels === undefined ? {} : { labels: p.labels }),
+  name: p.name, addresses: p.addresses ?? [p.ends.publicIP, ...(p.ends.secondIP === undefined ? [] : [p.ends.secondIP])], blocks: p.blocks ?? p.podCidrs, ...(p.labels === undefined ? {} : { labels: p.labels }),
 });
 
 const input = (c: BgpNetwork, local: BgpLocal, peers: readonly BgpPeer[]): NodeSpeakerInput => ({
   settings: c.backend, clusterCidrs: c.clusterCidrs, local: localNode(local), uplink: local.uplink.dev,
-  subnets: local.subnets ?? [`${local.uplink.address}/${local.uplink.prefix}`], peers: peers.map(peerNode),
+  subnets: local.subnets ?? [local.uplink, ...(local.uplink.second ? [local.uplink.second] : [])].map((a) => `${a.address}/${a.prefix}`), peers: peers.map(peerNode),
 });
 
 export const bgp = {

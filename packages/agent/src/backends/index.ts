@@ -9,7 +9,7 @@ import { none } from './none.js';
 import { familyOf } from './routes.js';
 import { vxlan } from './vxlan.js';
 
-export type { Backend, BackendEnd, LocalNode, NodeEnds, Peer, Uplink } from './backend.js';
+export type { Backend, BackendEnd, Family, LocalNode, NodeEnds, Peer, Uplink, UplinkAddress } from './backend.js';
 export { tunnelAddress } from './routes.js';
 export { vtepMac } from './vxlan.js';
 
@@ -24,7 +24,8 @@ export const backendOf = (config: NetworkConfig): Backend => ALL[config.backend.
  */
 export function podMtu(config: NetworkConfig, local: LocalNode): number {
   const { dev, mtu: uplink, address } = local.uplink;
-  const overhead = backendOf(config).overhead(config, familyOf(address));
+  const backend = backendOf(config);
+  const overhead = Math.max(...(backend.underlays?.(config, local) ?? [familyOf(address)]).map((f) => backend.overhead(config, f)));
   const fits = uplink - overhead;
   if (config.mtu === undefined || config.mtu <= fits) return config.mtu ?? fits;
   throw new PodwayError('MTU_TOO_BIG', `an MTU of ${config.mtu} for pods does not fit`, {

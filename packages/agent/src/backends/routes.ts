@@ -2,26 +2,43 @@
 import { cidrContains, cidrFirst, formatIp, parseCidr, parseIp } from '@podway/cni';
 import { PROTOCOL, TABLE_MAIN } from '@podway/kernel';
 import type { Route } from '@podway/netstate';
-import type { LocalNode, Peer } from './backend.js';
+import type { Family, LocalNode, Peer, UplinkAddress } from './backend.js';
 
-export const familyOf = (address: string): 'inet' | 'inet6' => (address.includes(':') ? 'inet6' : 'inet');
+export const familyOf = (address: string): Family => (address.includes(':') ? 'inet6' : 'inet');
 
 /** The kernel's own default metric for IPv6 routes; IPv4 has none. */
-export const metricOf = (family: 'inet' | 'inet6'): number => (family === 'inet6' ? 1024 : 0);
+export const metricOf = (family: Family): number => (family === 'inet6' ? 1024 : 0);
 
 /** The first address of a node's pod range: its tunnel's own, and the gateway others route to. */
 export const tunnelAddress = (podCidr: string): string => formatIp(cidrFirst(parseCidr(podCidr)));
 
-/** Is the peer a neighbour on the uplink's own subnet? */
-export function onSameSubnet(local: LocalNode, peer: Peer): boolean {
-  const { address, prefix } = local.uplink;
-  if (familyOf(address) !== familyOf(peer.ends.publicIP)) return false;
-  return cidrContains(parseCidr(`${address}/${prefix}`), parseIp(peer.ends.publicIP));
+/** The uplink's address of a family. */
+export const uplinkIn = ({ uplink }: LocalNode, family: Family): UplinkAddress | undefined =>
+  [uplink, uplink.second].find((a) => a !== undefined && familyOf(a.address) === family);
+
+/** A peer's address of a family. */
+export const publicIpIn = ({ ends }: Peer, family: Family): string | undefined =>
+  [ends.publicIP, ends.secondIP].find((a) => a !== undefined && familyOf(a) === family);
+
+/** The families of a node's pods. */
+export const familiesOf = (podCidrs: readonly string[]): Family[] => [...new Set(podCidrs.map(familyOf))];
+
+/** Is the peer a neighbour on the uplink's own subnet? @param family of the pods; that of the uplink's first address when left out */
+export function onSameSubnet(local: LocalNode, peer: Peer, family: Family = familyOf(local.uplink.address)): boolean {
+  const [own, theirs] = [uplinkIn(local, family), publicIpIn(peer, family)];
+  return own !== undefined && theirs !== undefined && cidrContains(parseCidr(`${own.address}/${own.prefix}`), parseIp(theirs));
 }
 
-/** `10.244.1.0/24 via 172.18.0.3 dev eth0`: bare packets, no tunnel. */
+/** `10.244.1.0/24 via 172.18.0.3 dev eth0`: bare packets, no tunnel. A range whose family the peer itself has no address of gets none. */
 export const directRoutes = (local: LocalNode, peer: Peer): Route[] =>
-  peer.podCidrs.map((dst) => ({
-    family: familyOf(dst), dst, gateway: peer.ends.publicIP, dev: local.uplink.dev, type: 'unicast', table: TABLE_MAIN, protocol: PROTOCOL.podway,
-    metric: metricOf(familyOf(dst)), why: `pods of node ${peer.name} are behind ${peer.ends.publicIP}, on the same subnet`,
-  }));
+  peer.podCidrs.flatMap((dst) => directRoute(local, peer, dst) ?? []);
+
+export function directRoute(local: LocalNode, peer: Peer, dst: string): Route | undefined {
+  const family = familyOf(dst);
+  const gateway = publicIpIn(peer, family);
+  if (gateway === undefined || uplinkIn(local, family) === undefined) return undefined;
+  return {
+    family, dst, gateway, dev: local.uplink.dev, type: 'unicast', table: TABLE_MAIN, protocol: PROTOCOL.podway,
+    metric: metricOf(family), why: `pods of node ${peer.name} are behind ${gateway}, on the same subnet`,
+  };
+}

@@ -1,8 +1,10 @@
 /** From Node objects to this node and its peers. Pure. */
-import { cidrOverlaps, parseCidr, tryParseIp, tryParseIpCidr } from '@podway/cni';
+import { cidrOverlaps, formatCidr, parseCidr, tryParseIp, tryParseIpCidr } from '@podway/cni';
+import { TABLE_MAIN } from '@podway/kernel';
 import type { Node } from '@podway/kube';
 import type { NetnsState } from '@podway/netstate';
 import type { LocalNode, NodeEnds, Peer, Uplink } from '../backends/backend.js';
+import { familyOf } from './addresses.js';
 
 /** A node's ends of the network (NodeEnds), as JSON. Only what is public stands in it. */
 export const BACKEND_ANNOTATION = 'podway.io/backend';
@@ -16,16 +18,25 @@ export interface PeerProblem {
 export function podCidrsOf(node: Node): string[] {
   const spec = node.spec ?? {};
   const all = spec.podCIDRs?.length ? spec.podCIDRs : spec.podCIDR ? [spec.podCIDR] : [];
-  return all.filter((c) => tryParseIpCidr(c) !== undefined);
+  return all.flatMap((c) => {
+    const range = tryParseIpCidr(c)?.cidr;
+    return range ? [formatCidr(range)] : [];
+  });
 }
 
-export const internalIp = (node: Node): string | undefined => node.status?.addresses?.find((a) => a.type === 'InternalIP')?.address;
+/** One of each family, the first first. */
+export const internalIps = (node: Node): string[] => {
+  const all = (node.status?.addresses ?? []).filter((a) => a.type === 'InternalIP' && tryParseIp(a.address)).map((a) => a.address);
+  const second = all.find((a) => familyOf(a) !== familyOf(all[0]!));
+  return [...all.slice(0, 1), ...(second === undefined ? [] : [second])];
+};
 
 /** What a node says of its ends, or undefined when it has said nothing that can be read. */
 export function nodeEnds(node: Node): NodeEnds | undefined {
   try {
     const ends = JSON.parse(node.metadata?.annotations?.[BACKEND_ANNOTATION] ?? '') as Partial<NodeEnds> | null;
     if (typeof ends?.publicIP !== 'string' || !tryParseIp(ends.publicIP) || typeof ends.uses !== 'string') return undefined;
+    if (ends.secondIP !== undefined && !tryParseIp(ends.secondIP)) return undefined;
     return typeof ends.accepts === 'object' && ends.accepts !== null ? (ends as NodeEnds) : undefined;
   } catch {
     return undefined;
@@ -63,22 +74,32 @@ export function peersOf(nodes: readonly Node[], self: string): { peers: Peer[]; 
 }
 
 /**
- * The uplink: the device that carries the node's InternalIP; without one, that of the default route.
+ * The uplink: the device that carries the node's first InternalIP; without one, that of the default route.
+ * Its second address is the other InternalIP, or else the first lasting one of the other family on that device.
  * @returns undefined when neither is there (yet).
  */
-export function uplinkOf(state: NetnsState, nodeIp: string | undefined): Uplink | undefined {
-  const byAddress = nodeIp === undefined ? undefined : state.addresses.find((a) => a.address === nodeIp);
-  const defaultRoute = state.routes.find((r) => r.table === 254 && /^(0\.0\.0\.0|::)\/0$/.test(r.dst) && r.dev !== undefined);
+export function uplinkOf(state: NetnsState, nodeIps: readonly string[]): Uplink | undefined {
+  const [first, other] = nodeIps;
+  const byAddress = first === undefined ? undefined : state.addresses.find((a) => a.address === first);
+  const defaultRoute = state.routes.find((r) => r.table === TABLE_MAIN && /^(0\.0\.0\.0|::)\/0$/.test(r.dst) && r.dev !== undefined);
   const dev = byAddress?.dev ?? defaultRoute?.dev;
-  const address = byAddress ?? state.addresses.find((a) => a.dev === dev && a.scope === 'global' && a.family === 'inet');
+  const global = state.addresses.filter((a) => a.dev === dev && a.scope === 'global' && !a.flags?.includes('dynamic'));
+  const address = byAddress ?? global.find((a) => a.family === 'inet') ?? global[0];
   const link = state.links.find((l) => l.name === dev);
   if (!link || !address || link.mtu === undefined) return undefined;
-  return { dev: link.name, address: address.address, prefix: address.prefix, mtu: link.mtu };
+  const second = global.filter((a) => a.family !== address.family).sort((a, b) => Number(b.address === other) - Number(a.address === other))[0];
+  return {
+    dev: link.name, address: address.address, prefix: address.prefix, mtu: link.mtu,
+    ...(second ? { second: { address: second.address, prefix: second.prefix } } : {}),
+  };
 }
 
+/** A second address counts only where pods have its family too. */
 export function localNode(node: Node, state: NetnsState): LocalNode | undefined {
-  const uplink = uplinkOf(state, internalIp(node));
+  const found = uplinkOf(state, internalIps(node));
   const podCidrs = podCidrsOf(node);
-  if (!uplink || podCidrs.length === 0) return undefined;
+  if (!found || podCidrs.length === 0) return undefined;
+  const { second, ...first } = found;
+  const uplink = second && podCidrs.some((c) => familyOf(c) === familyOf(second.address)) ? found : first;
   return { name: node.metadata?.name ?? '', podCidrs, uplink, labels: node.metadata?.labels ?? {} };
 }

@@ -54,7 +54,7 @@ export function planBackends(
     problems, settled,
     mtu: Math.min(podMtu(config, local), ...(previous ? [podMtu(previous, local)] : [])),
     ends: {
-      publicIP: local.uplink.address, uses,
+      publicIP: local.uplink.address, ...(local.uplink.second ? { secondIP: local.uplink.second.address } : {}), uses,
       accepts: {
         ...(previous && old ? { [previous.backend.type]: old.publish(previous, local) } : {}),
         [config.backend.type]: wanted.publish(config, local),
