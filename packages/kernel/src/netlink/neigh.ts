@@ -103,18 +103,23 @@ const FLAGS: Readonly<Record<How, number>> = {
 };
 
 /** Classes, not closures: these go out by the thousand, and their words are made only when something is refused. */
-class NeighRequest implements Request {
+abstract class EntryRequest<Spec> implements Request {
   readonly type: number;
   readonly flags: number;
 
   constructor(
-    private readonly spec: NeighSpec,
-    private readonly how: How | 'delete',
+    protected readonly spec: Spec,
+    protected readonly how: How | 'delete',
   ) {
     this.type = how === 'delete' ? RTM_DELNEIGH : RTM_NEWNEIGH;
     this.flags = how === 'delete' ? 0 : FLAGS[how];
   }
 
+  abstract get doing(): string;
+  abstract body(w: Writer): void;
+}
+
+class NeighRequest extends EntryRequest<NeighSpec> {
   get doing(): string {
     const { dst, lladdr, index } = this.spec;
     return `${this.how} neighbour ${dst}${this.how === 'delete' ? '' : ` lladdr ${lladdr ?? '-'}`} on link #${index}`;
@@ -129,18 +134,7 @@ class NeighRequest implements Request {
   }
 }
 
-class FdbRequest implements Request {
-  readonly type: number;
-  readonly flags: number;
-
-  constructor(
-    private readonly spec: FdbSpec,
-    private readonly how: How | 'delete',
-  ) {
-    this.type = how === 'delete' ? RTM_DELNEIGH : RTM_NEWNEIGH;
-    this.flags = how === 'delete' ? 0 : FLAGS[how];
-  }
-
+class FdbRequest extends EntryRequest<FdbSpec> {
   get doing(): string {
     const { lladdr, dst, index } = this.spec;
     return `${this.how} FDB entry ${lladdr}${dst ? ` dst ${dst}` : ''} on link #${index}`;

@@ -33,7 +33,11 @@ export function decodeEthernet(c: Context): void {
     headerLength: LENGTH,
     problems: NO_PROBLEMS,
   });
-  const next = offset + LENGTH;
+  followEtherType(c, etherType, offset + LENGTH);
+}
+
+/** What comes behind an EtherType field, which below 1536 is a length (IEEE 802.3 clause 3.2.6): nothing of that is read further. */
+export function followEtherType(c: Context, etherType: number, next: number): void {
   if (etherType < 1536) c.stop(next, Math.min(c.end, next + etherType));
   else c.follow(ETHERTYPE, etherType, next, c.end);
 }

@@ -2,8 +2,9 @@
  * One VLAN tag (IEEE 802.1Q, and 802.1ad "QinQ" for the outer of two): 4 bytes that begin where the EtherType would be.
  * The tag's own TPID is the EtherType of the header before; this layer's bytes are the TCI and the EtherType after it.
  */
-import { type Context, ETHERTYPE, NO_PROBLEMS, type LayerBase } from '../context.js';
+import { type Context, NO_PROBLEMS, type LayerBase } from '../context.js';
 import { put16, u16 } from '../bytes.js';
+import { followEtherType } from './ethernet.js';
 
 export interface VlanLayer extends LayerBase {
   readonly type: 'vlan';
@@ -34,9 +35,7 @@ export function decodeVlan(c: Context): void {
     headerLength: LENGTH,
     problems: NO_PROBLEMS,
   });
-  const next = offset + LENGTH;
-  if (etherType < 1536) c.stop(next, Math.min(c.end, next + etherType));
-  else c.follow(ETHERTYPE, etherType, next, c.end);
+  followEtherType(c, etherType, offset + LENGTH);
 }
 
 export interface VlanSpec {
