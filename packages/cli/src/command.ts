@@ -21,7 +21,7 @@ import type { Progress } from './progress.js';
 import { usageError } from './errors.js';
 
 /** Names of things that the shell can complete by asking: see completion-sources.ts. */
-export type CompletionSource = 'pods' | 'nodes' | 'netns' | 'labs' | 'files';
+export type CompletionSource = 'pods' | 'nodes' | 'netns' | 'labs' | 'lessons' | 'files';
 
 export interface Option<T> {
   readonly description: string;

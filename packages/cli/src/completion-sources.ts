@@ -18,6 +18,7 @@ type Source = (options: { readonly lab: string }) => readonly string[] | Promise
 
 const SOURCES: Partial<Record<CompletionSource, Source>> = {
   netns: () => listing('/run/netns'),
+  lessons: async () => (await import('@podway/lab/lessons')).LESSONS.map((l) => l.id),
   labs: () => listing('/run/podway'),
   nodes: ({ lab }) => listing(`/run/podway/${lab}/nodes`),
 };

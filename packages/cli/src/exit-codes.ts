@@ -28,6 +28,8 @@ const BY_ERROR: Readonly<Record<string, number>> = {
   LAB_FILE_INVALID: EXIT.usage,
   NODE_INVALID: EXIT.usage,
   NODE_EXISTS: EXIT.usage,
+  LESSON_WORKERS: EXIT.usage,
+  LESSON_SANDBOX: EXIT.usage,
   NODE_NOT_FOUND: EXIT.usage,
   TARGET_NOT_FOUND: EXIT.usage,
   POD_NOT_FOUND: EXIT.usage,

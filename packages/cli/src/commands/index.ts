@@ -9,6 +9,8 @@ import { command as deleteCommand } from './delete.js';
 import { command as down } from './down.js';
 import { command as exec } from './exec.js';
 import { command as get } from './get.js';
+import { command as lessonList } from './lesson-list.js';
+import { command as lessonRun } from './lesson-run.js';
 import { command as labProcess } from './lab-process.js';
 import { command as logs } from './logs.js';
 import { command as nodeAdd } from './node-add.js';
@@ -34,7 +36,7 @@ import { command as version } from './version.js';
 export const commands: readonly CommandModule[] = [
   up, down, status, get, run, deleteCommand, exec, logs, nodeExec, nodeAdd, nodeRemove,
   trace, networkGet, networkSet, networkCheck, bgpStatus, bgpRoutes,
-  capture, nsenter, inspectNode, inspectPod, inspectNetns, netnsList, netnsExpose, version, completion, help, agent, complete, labProcess,
+  capture, nsenter, inspectNode, inspectPod, inspectNetns, netnsList, netnsExpose, lessonList, lessonRun, version, completion, help, agent, complete, labProcess,
 ];
 
 /** What verbs of several words have in common. */
@@ -43,5 +45,6 @@ export const groups: Readonly<Record<string, string>> = {
   network: 'How pods of different nodes reach each other',
   bgp: 'BGP sessions and routes of nodes',
   netns: 'Network namespaces of this machine',
+  lesson: 'Learn the parts of a pod network by making them',
   inspect: 'Look at one thing in full',
 };
