@@ -16,7 +16,7 @@ import { ConfigMaps, Nodes, Pods, type Node, type ObjectClient, type Pod } from 
 import { observe } from '@podway/netstate';
 import { Attachments } from './attachments.js';
 import type { LocalNode, Peer } from './backends/backend.js';
-import { parseNetworkConfig, type NetworkConfig } from './config.js';
+import type { NetworkConfig } from './config.js';
 import type { AgentEvent } from './events.js';
 import { DiskStore, Ipam, setsOfPodCidrs } from './ipam/index.js';
 import { desiredNode } from './node/desired.js';
@@ -25,6 +25,7 @@ import { backendOf } from './backends/index.js';
 import { birdDaemonControl } from './bgp/index.js';
 import { Supervisor } from './daemons/index.js';
 import { acceptNetwork, NETWORK_CONFIG_MAP, networkDigest } from './node/network-change.js';
+import { NetworkMemory, type KnownNetwork } from './node/network-memory.js';
 import { planBackends, type BackendPlan } from './node/transition.js';
 import { PodSides } from './node/pod-sides.js';
 import { Reconciler } from './node/reconciler.js';
@@ -36,7 +37,7 @@ export const VERSION = '0.1.0';
 export interface AgentOptions {
   readonly node: string;
   readonly client: ObjectClient;
-  /** Text of a net-conf.json. */
+  /** Text of a net-conf.json: the cluster's network until the API says another. */
   readonly network: string;
   readonly socketPath: string;
   readonly stateDir: string;
@@ -62,8 +63,9 @@ export class Agent {
   private readonly netlink: RtNetlink;
   private readonly remover: LinkRemover;
   private config: NetworkConfig;
-  /** Its text, to know whether another has come. */
-  private network: string;
+  /** Its text, to know whether another has come, and that of what was before. */
+  private known: KnownNetwork;
+  private readonly memory: NetworkMemory;
   /** What was before, until no node uses it any more. */
   private previous: NetworkConfig | undefined;
   private plan: BackendPlan | undefined;
@@ -87,8 +89,8 @@ export class Agent {
   private readonly began = performance.now();
 
   private constructor(private readonly o: AgentOptions) {
-    this.network = o.network;
-    this.config = parseNetworkConfig(o.network);
+    this.memory = new NetworkMemory(o.stateDir, o.network);
+    ({ known: this.known, config: this.config, previous: this.previous } = this.memory.recall());
     this.ns = o.netns ?? Netns.current();
     this.netlink = RtNetlink.open(this.ns);
     this.remover = new LinkRemover(this.ns);
@@ -132,7 +134,7 @@ export class Agent {
     });
     await this.server.listen();
     try {
-      await removeTemporaries(o.stateDir, 'node.json');
+      for (const file of ['node.json', 'network.json']) await removeTemporaries(o.stateDir, file);
       if (o.cniConfDir !== undefined) await removeTemporaries(o.cniConfDir, CONFLIST_NAME);
       const remembered = await this.recall();
       this.ipam = await Ipam.open({ store: new DiskStore(join(o.stateDir, 'attachments')), sets: setsOfPodCidrs(remembered?.podCidrs ?? []) });
@@ -255,6 +257,7 @@ export class Agent {
         await this.remember(local);
       }
       this.local = local;
+      await this.memory.save(this.known);
       const began = performance.now();
       const before = this.peers;
       const { peers: all, problems } = peersOf([...this.nodes.values()], this.o.node);
@@ -322,7 +325,7 @@ export class Agent {
   /** The wanted network: the file's, until the cluster says otherwise. */
   private changeNetwork(text: string): void {
     this.judged = networkDigest(text);
-    if (text === this.network) {
+    if (text === this.known.network) {
       // Back to what is in force: whatever was wrong with another one is over.
       this.problem = undefined;
       if (this.synced) void this.reconcile('incremental');
@@ -330,10 +333,14 @@ export class Agent {
     }
     try {
       const next = acceptNetwork(text, this.config, this.local);
-      this.network = text;
       this.problem = undefined;
       // Back to what was before while that is still in place: nothing to keep beside it.
-      if (next.backend.type !== this.config.backend.type) this.previous = this.config;
+      if (next.backend.type !== this.config.backend.type) {
+        this.previous = this.config;
+        this.known = { network: text, previous: this.known.network };
+      } else {
+        this.known = { ...this.known, network: text };
+      }
       this.config = next;
       this.o.emit({ type: 'network-changed', backend: next.backend.type });
     } catch (e) {
@@ -351,6 +358,7 @@ export class Agent {
       this.settling = undefined;
       if (this.previous !== previous) return;
       this.previous = undefined;
+      this.known = { network: this.known.network };
       this.o.emit({ type: 'network-settled', backend: this.config.backend.type, left: previous.backend.type });
       void this.reconcile('full');
     }, SETTLE_MS);
