@@ -13,6 +13,8 @@ const JSON_BODY = { 'content-type': 'application/json' };
 const pod = (name: string, spec: object = {}, metadata: object = {}): string =>
   JSON.stringify({ apiVersion: 'v1', kind: 'Pod', metadata: { name, ...metadata }, spec: { containers: [{ name: 'c', image: 'nginx:1.25' }], ...spec } });
 
+const refuse = (): Promise<never> => Promise.reject(new Error('no streams here'));
+
 describe('the API over HTTP', () => {
   let r: Running;
   const at = '/api/v1/namespaces/default/pods';
@@ -190,7 +192,9 @@ describe('the API over HTTP', () => {
   it('serves logs through the runtime, 501 without', async () => {
     assert.equal((await r.request('GET', `${at}/bindme/log`)).status, 501);
     assert.equal((await r.request('GET', `${at}/bindme/exec?command=ls`)).status, 501);
+    const streams = { check: () => undefined, exec: refuse, attach: refuse, connect: refuse };
     const speaking: PodSubresources = {
+      ...streams,
       log(p, options, out) {
         if (options.previous) return Promise.reject(new Error(`previous terminated container "${options.container}" in pod "${p.metadata?.name ?? ''}" not found`));
         out.end(`${options.container} ${String(options.tailLines)} ${String(options.follow)}\n`);
@@ -201,6 +205,7 @@ describe('the API over HTTP', () => {
     let aborted: () => void = () => undefined;
     const ended = new Promise<void>((resolve) => (aborted = resolve));
     r.api.attachRuntime({
+      ...streams,
       log: (_pod, _options, _out, signal) =>
         new Promise((resolve) => {
           signal.addEventListener('abort', () => {

@@ -3,7 +3,7 @@
  * nothing of sockets or of who is asking.
  */
 import { parseAccept, jsonResponse, type ApiRequest, type ApiResponse } from './message.js';
-import type { Status } from '@podway/kube';
+import type { Pod, Status } from '@podway/kube';
 import { ApiError, badRequest, methodNotAllowed, noSuchPath, notImplemented, unsupportedMediaType } from '../errors.js';
 import type { KindSpec } from '../kinds/spec.js';
 import { isObject } from '../object.js';
@@ -14,6 +14,7 @@ import type { OpenApi } from './openapi.js';
 import { logResponse } from './podlog.js';
 import { DELETE_OPTIONS, decodeProtobuf, type Message } from './protobuf.js';
 import { chooseForm, renderList, renderObject, type Form, type IncludeObject } from './render.js';
+import { isStreamVerb, streamRequest, type StreamRequest } from './upgrade.js';
 import { watchResponse } from './watchstream.js';
 
 export interface Services {
@@ -228,8 +229,27 @@ async function subresource(services: Services, address: Address, asked: Asked): 
     }
     default:
       operations.get(spec, target);
-      throw notImplemented(`this API server does not serve the ${sub ?? ''} subresource of pods: use "podway exec" next to the lab`);
+      if (services.pods() === undefined) throw noRuntime();
+      throw badRequest('Upgrade request required');
   }
+}
+
+const noRuntime = (): ApiError => notImplemented('no node runtime is attached to this API server, so there are no containers');
+
+/**
+ * The stream that a request to upgrade its connection asks for.
+ * Errors: ApiError, as for any other request.
+ */
+export function streamOf(services: Services, method: string, at: string): StreamRequest {
+  const url = new URL(at, 'http://server');
+  const address = locate(services.operations, url.pathname.split('/').filter((p) => p !== '').map(decodeURIComponent));
+  const verb = address?.subresource;
+  if (address === undefined || !isStreamVerb(verb)) throw badRequest('this path is not one that a connection can be upgraded on');
+  if (method !== 'GET' && method !== 'POST') throw methodNotAllowed();
+  const pod = services.operations.get(address.spec, { namespace: address.namespace, name: address.name ?? '' });
+  const runtime = services.pods();
+  if (runtime === undefined) throw noRuntime();
+  return streamRequest(verb, pod as unknown as Pod, runtime, url.searchParams);
 }
 
 async function patch(operations: Operations, { spec, namespace, name = '' }: Address, asked: Asked, sub: 'status' | undefined): Promise<ApiResponse> {
