@@ -89,7 +89,7 @@ export async function connectInPod(record: PodRecord, port: number): Promise<Soc
         why.push(`dial ${family} ${family === 'tcp6' ? `[${address}]` : address}:${port}: connect: ${said.toLowerCase()}`);
       }
     }
-    throw new PodwayError('CONNECT_FAILED', `failed to execute portforward in network namespace "${netns}": failed to connect to localhost:${port} inside namespace "${id}", IPv4: ${why[0]} IPv6 ${why[1]}`, { object: `pod ${record.namespace}/${record.name}` });
+    throw new PodwayError('CONNECT_FAILED', `error forwarding port ${port} to pod ${id}, uid : failed to execute portforward in network namespace "${netns}": failed to connect to localhost:${port} inside namespace "${id}", IPv4: ${why[0]} IPv6 ${why[1]}`, { object: `pod ${record.namespace}/${record.name}` });
   } finally {
     ns.close();
   }

@@ -73,6 +73,7 @@ function through(codec: Deflate | Inflate, input: Buffer, most: number): Promise
     const out: Buffer[] = [];
     let size = 0;
     const done = (e?: Error | null): void => {
+      while (!e && codec.read() !== null); // what is still buffered, to take()
       codec.off('data', take).off('error', done);
       if (e) reject(spdyError(`header block: ${e.message}`));
       else resolve(Buffer.concat(out));
