@@ -5,6 +5,7 @@
 import { parseAccept, jsonResponse, type ApiRequest, type ApiResponse } from './message.js';
 import type { Pod, Status } from '@podway/kube';
 import { ApiError, badRequest, methodNotAllowed, noSuchPath, notImplemented, unsupportedMediaType } from '../errors.js';
+import { listOf, podOfList, speaksOfLists } from '../kinds/ephemeral.js';
 import type { KindSpec } from '../kinds/spec.js';
 import { isObject } from '../object.js';
 import type { DeleteRequestOptions, Operations, WriteOptions, WriteResult } from '../operations.js';
@@ -220,6 +221,8 @@ async function subresource(services: Services, address: Address, asked: Asked): 
     case 'finalize':
       if (request.method !== 'PUT') throw methodNotAllowed();
       return written(operations, spec, asked, operations.finalize(spec, target, await body(request, spec)));
+    case 'ephemeralcontainers':
+      return ephemeralContainers(services, address, asked);
     case 'log': {
       if (request.method !== 'GET') throw methodNotAllowed();
       const pod = operations.get(spec, target);
@@ -231,6 +234,28 @@ async function subresource(services: Services, address: Address, asked: Asked): 
       operations.get(spec, target);
       if (services.pods() === undefined) throw noRuntime();
       throw badRequest('Upgrade request required');
+  }
+}
+
+async function ephemeralContainers({ operations }: Services, address: Address, asked: Asked): Promise<ApiResponse> {
+  const { spec, namespace, name = '' } = address;
+  const { request } = asked;
+  const target = { namespace, name };
+  const pod = operations.get(spec, target);
+  switch (request.method) {
+    case 'GET':
+      if (speaksOfLists(request.headers['user-agent'])) return jsonResponse(200, listOf(pod));
+      return jsonResponse(200, renderObject(spec, pod, asked.form, asked.include, operations.now()));
+    case 'PUT': {
+      const sent = await body(request, spec);
+      const old = podOfList(pod, sent);
+      const result = operations.update(spec, target, old ?? sent, { ...writeOptions(asked), subresource: 'ephemeralcontainers' });
+      return old === undefined ? written(operations, spec, asked, result) : jsonResponse(200, listOf(result.object));
+    }
+    case 'PATCH':
+      return patch(operations, address, asked, 'ephemeralcontainers');
+    default:
+      throw methodNotAllowed();
   }
 }
 
@@ -252,7 +277,7 @@ export function streamOf(services: Services, method: string, at: string): Stream
   return streamRequest(verb, pod as unknown as Pod, runtime, url.searchParams);
 }
 
-async function patch(operations: Operations, { spec, namespace, name = '' }: Address, asked: Asked, sub: 'status' | undefined): Promise<ApiResponse> {
+async function patch(operations: Operations, { spec, namespace, name = '' }: Address, asked: Asked, sub: WriteOptions['subresource']): Promise<ApiResponse> {
   const media = (asked.request.headers['content-type'] ?? '').split(';')[0]?.trim() ?? '';
   const type = PATCHES[media];
   if (type === undefined) {
