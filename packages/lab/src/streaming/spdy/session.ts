@@ -22,6 +22,8 @@ const SETTINGS_INITIAL_WINDOW = 7;
 /** Open at the same time. */
 const STREAMS = 1024;
 const PING_INTERVAL = 5_000;
+/** For the last words to one who broke the protocol. */
+const GOODBYE_PATIENCE = 500;
 
 export class SpdyStream extends Duplex {
   window: number;
@@ -134,14 +136,15 @@ export class SpdySession {
   private async read(): Promise<void> {
     const parser = new FrameParser();
     try {
-      for await (const chunk of this.socket as AsyncIterable<Buffer>) {
+      for await (const chunk of this.socket.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
         for (const frame of parser.push(chunk)) await this.handle(frame);
       }
       this.socket.end(); // the other side has said all
     } catch {
       if (this.socket.destroyed) return;
-      await this.send({ type: 'goaway', last: this.lastStream, status: 1 });
-      this.socket.destroy();
+      void this.send({ type: 'goaway', last: this.lastStream, status: 1 });
+      this.socket.end();
+      setTimeout(() => this.socket.destroy(), GOODBYE_PATIENCE).unref();
     }
   }
 
