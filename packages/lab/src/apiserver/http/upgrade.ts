@@ -84,7 +84,10 @@ const choose = (offered: readonly string[], served: readonly string[]): string =
   return found;
 };
 
-const sockets = new WebSocketServer({ noServer: true, maxPayload: LARGEST_MESSAGE, perMessageDeflate: false, handleProtocols: (offered) => [...offered][0] ?? false });
+/** What was chosen is answered here: the library refuses a name with a slash, as that of the tunnel is. */
+const chosen = new WeakMap<IncomingMessage, string>();
+const sockets = new WebSocketServer({ noServer: true, maxPayload: LARGEST_MESSAGE, perMessageDeflate: false });
+sockets.on('headers', (headers, message) => headers.push(`Sec-WebSocket-Protocol: ${chosen.get(message) ?? ''}`));
 
 /** Switches the protocol and serves until the end. Errors: ApiError, while an answer in HTTP is still possible. */
 export async function serveUpgrade(asked: StreamRequest, message: IncomingMessage, { socket, head }: { readonly socket: Duplex; readonly head: Buffer }): Promise<void> {
@@ -92,7 +95,8 @@ export async function serveUpgrade(asked: StreamRequest, message: IncomingMessag
   const forward = asked.verb === 'portforward';
   if (upgrade === 'websocket') {
     const protocol = choose(repeated(message, 'sec-websocket-protocol'), forward ? FORWARD_WEBSOCKET : COMMAND_WEBSOCKET);
-    message.headers['sec-websocket-protocol'] = protocol;
+    chosen.set(message, protocol);
+    delete message.headers['sec-websocket-protocol'];
     const ws = await new Promise<WebSocket>((resolve) => sockets.handleUpgrade(message, socket, head, resolve));
     if (protocol === TUNNEL) await tunnelled(asked, createWebSocketStream(ws));
     else await overChannels(asked, new ChannelSocket(ws));
