@@ -55,22 +55,22 @@ function sizeOf(text: string): TerminalSize | undefined {
 export async function serveCommand(start: () => Promise<RemoteProcess>, user: UserStreams): Promise<void> {
   let there = true;
   void user.gone.then(() => (there = false));
-  let process: RemoteProcess;
+  let remote: RemoteProcess;
   try {
-    process = await start();
+    remote = await start();
   } catch (e) {
     await Promise.all([end(user.stdout), end(user.stderr), end(user.error, failureStatus(messageOf(e)))]);
     await user.finish();
     return;
   }
-  if (!there) process.hangUp();
-  void user.gone.then(() => process.hangUp());
-  feed(user.stdin, process.stdin);
+  if (!there) remote.hangUp();
+  void user.gone.then(() => remote.hangUp());
+  feed(user.stdin, remote.stdin);
   if (user.resize) {
     const reader = new SizeReader();
-    user.resize.on('data', (d: Buffer) => reader.push(d.toString('utf8')).forEach((s) => process.resize(s)));
+    user.resize.on('data', (d: Buffer) => reader.push(d.toString('utf8')).forEach((s) => remote.resize(s)));
   }
-  const [code] = await Promise.all([process.ended, pass(process.stdout, user.stdout), pass(process.stderr, user.stderr)]);
+  const [code] = await Promise.all([remote.ended, pass(remote.stdout, user.stdout), pass(remote.stderr, user.stderr)]);
   await end(user.error, exitStatus(code));
   await user.finish();
 }
