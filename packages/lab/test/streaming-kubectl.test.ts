@@ -193,7 +193,7 @@ for (const [transport, env] of transports) {
       for (const server of servers) server.close();
     });
 
-    test('debug: an ephemeral container in the pod\'s network, with the processes of its target', async () => {
+    test('debug: an ephemeral container in the network of its pod, with the processes of its target', async () => {
       const alone = await fed('', 'debug', 'web', '-i', '--image=busybox', '--', 'sh', '-c', 'readlink /proc/self/ns/net; ps');
       assert.equal(alone.code, 0, alone.err);
       assert.match(alone.out, new RegExp(`net:\\[${c.record('web').sandbox.netnsInode}\\]`));
