@@ -237,7 +237,7 @@ describe('the API over HTTP', () => {
     assert.equal(v2.headers['content-type'], 'application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList');
     interface Discovery { items: { versions: { resources: { resource: string; subresources?: { subresource: string }[] }[] }[] }[] }
     const pods = v2.json<Discovery>().items[0]?.versions[0]?.resources.find((x) => x.resource === 'pods');
-    assert.deepEqual(pods?.subresources?.map((s) => s.subresource), ['status', 'binding', 'log', 'exec', 'attach', 'portforward']);
+    assert.deepEqual(pods?.subresources?.map((s) => s.subresource), ['status', 'binding', 'log', 'exec', 'attach', 'portforward', 'ephemeralcontainers']);
     const plain = (await r.request('GET', '/api/v1')).json<{ resources: { name: string }[] }>();
     assert.ok(plain.resources.some((x) => x.name === 'pods/log'));
     const index = (await r.request('GET', '/openapi/v3')).json<{ paths: Record<string, { serverRelativeURL: string }> }>();
