@@ -194,11 +194,12 @@ for (const [transport, env] of transports) {
     });
 
     test('debug: an ephemeral container in the network of its pod, with the processes of its target', async () => {
-      const alone = await fed('', 'debug', 'web', '-i', '--image=busybox', '--', 'sh', '-c', 'readlink /proc/self/ns/net; ps');
+      // They wait for a line: what was written before anyone was attached is in the log only.
+      const alone = await fed('go\n', 'debug', 'web', '-i', '--image=busybox', '--', 'sh', '-c', 'read go; readlink /proc/self/ns/net; ps');
       assert.equal(alone.code, 0, alone.err);
       assert.match(alone.out, new RegExp(`net:\\[${c.record('web').sandbox.netnsInode}\\]`));
       assert.doesNotMatch(alone.out, /trap/);
-      const target = await fed('', 'debug', 'web', '-i', '--image=busybox', '--target=c', '-c', 'looker', '--', 'sh', '-c', 'ps; exit 4');
+      const target = await fed('go\n', 'debug', 'web', '-i', '--image=busybox', '--target=c', '-c', 'looker', '--', 'sh', '-c', 'read go; ps; exit 4');
       assert.match(target.out, /1 root .*trap/);
       const { status, spec } = await c.get('web');
       const looker = status?.ephemeralContainerStatuses?.find((s) => s.name === 'looker');
