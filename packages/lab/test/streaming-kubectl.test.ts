@@ -201,8 +201,12 @@ for (const [transport, env] of transports) {
       assert.doesNotMatch(alone.out, /trap/);
       const target = await fed('go\n', 'debug', 'web', '-i', '--image=busybox', '--target=c', '-c', 'looker', '--', 'sh', '-c', 'read go; ps; exit 4');
       assert.match(target.out, /1 root .*trap/);
-      const { status, spec } = await c.get('web');
-      const looker = status?.ephemeralContainerStatuses?.find((s) => s.name === 'looker');
+      // kubectl is done when the stream ends; the status follows.
+      const { status, spec } = await until('the status of the ended container', async () => {
+        const p = await c.get('web');
+        return p.status?.ephemeralContainerStatuses?.some((x) => x.name === 'looker' && x.state?.terminated) && p;
+      });
+      const looker = status?.ephemeralContainerStatuses?.find((x) => x.name === 'looker');
       assert.deepEqual([looker?.state?.terminated?.exitCode, looker?.restartCount, status?.phase], [4, 0, 'Running']);
       assert.equal(spec?.ephemeralContainers?.at(-1)?.targetContainerName, 'c');
       assert.match((await k('logs', 'web', '-c', 'looker')).out, /1 root .*trap/);
