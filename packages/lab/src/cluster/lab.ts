@@ -20,7 +20,7 @@ import { binary, LabLayout } from './layout.js';
 import { addNode, isReady, removeNode, type MembershipContext } from './membership.js';
 import { NodeHost } from './node-host.js';
 import { checkPairs, type PairPod } from './pairs.js';
-import { podLogs } from './pod-logs.js';
+import { podSubresources } from './pod-subresources.js';
 import { startOf, writeConfig, writeState, type LabState } from './state.js';
 import { createUnderlay } from './underlay.js';
 
@@ -151,7 +151,7 @@ export class Lab {
   }
 
   private async nodesReady(): Promise<void> {
-    this.server.attachRuntime(podLogs((pod) => this.hosts.find((h) => h.node.name === pod.spec?.nodeName)?.runtime));
+    this.server.attachRuntime(podSubresources(binary('podway-init'), (pod) => this.hosts.find((h) => h.node.name === pod.spec?.nodeName)?.runtime));
     await Promise.all(this.hosts.map((h) => h.startKubelet(this.server, this.images)));
     await this.until(Nodes, this.config.nodes.length, 'nodes', isReady, (n: Node) => n.status?.conditions?.find((c) => c.type === 'Ready')?.message ?? 'it has not reported yet');
   }

@@ -42,7 +42,7 @@ export function fieldValue(pod: Pod, path: string, addresses: PodAddresses): str
 
 /** Errors: PodwayError FIELD_UNKNOWN, ENV_SOURCE_UNKNOWN. */
 export function environment(pod: Pod, container: Container, image: ImageDefinition, addresses: PodAddresses): Record<string, string> {
-  const env: Record<string, string> = { ...image.env, HOME: '/root', HOSTNAME: hostnameOf(pod) };
+  const env: Record<string, string> = { ...image.env, HOME: '/root', HOSTNAME: hostnameOf(pod), ...(container.tty ? { TERM: 'xterm' } : {}) };
   for (const [name, path] of Object.entries(image.downwardEnv ?? {})) env[name] = fieldValue(pod, path, addresses);
   for (const { name, value, valueFrom } of container.env ?? []) {
     if (valueFrom?.fieldRef) env[name] = fieldValue(pod, valueFrom.fieldRef.fieldPath, addresses);
