@@ -52,6 +52,15 @@ function canonical(value: unknown): unknown {
   return out;
 }
 
+/** The rules and what they look into, without what is looked up: elements that come and go by themselves. */
+export const withoutElements = (objects: NftTable['objects']): NftTable['objects'] =>
+  objects.map((o) => {
+    const [kind, body] = Object.entries(o)[0]!;
+    if (kind !== 'map' && kind !== 'set') return o;
+    const { elem: _, ...rest } = body;
+    return { [kind]: rest };
+  });
+
 export const sameTable = (a: NftTable, b: NftTable): boolean => canonicalTable(a) === canonicalTable(b);
 
 /** The objects as they can be added: a listing's handles would be taken for positions. */
