@@ -102,6 +102,6 @@ export class CniNetwork implements PodNetwork {
 function attachment(s: SandboxAttachment): AttachmentParams {
   return {
     containerId: s.sandboxId, netns: s.netns, ifname: IFNAME, args: podArgs(s),
-    ...(s.portMappings?.length ? { capabilityArgs: { portMappings: s.portMappings } } : {}),
+    capabilityArgs: { ...(s.portMappings?.length ? { portMappings: s.portMappings } : {}), ...(s.bandwidth ? { bandwidth: s.bandwidth } : {}) },
   };
 }
