@@ -14,5 +14,5 @@ export { desiredNode, podwayTable } from './node/desired.js';
 export { Reconciler } from './node/reconciler.js';
 export * from './node/peers.js';
 export * from './node/addresses.js';
-export { shapingOf } from './shaping/index.js';
+export { ifbName, shapingOf } from './shaping/index.js';
 export { hostIfname, podState, wire, unwire } from './wiring/bridge.js';

@@ -84,7 +84,7 @@ for (const maker of MAKERS) {
     withNode(async (node, net) => {
       const runner = await runnerOf(node, net);
       const chain = list(maker.plugin(net.dir), SELF);
-      const [a, b, own] = [net.pod('a'), net.pod('b'), net.pod('own')];
+      const [a, b, c, own] = [net.pod('a'), net.pod('b'), net.pod('c'), net.pod('own')];
       await net.added(node, own);
       const before = node.state();
       const result = await runner.add(chain, params(a, { capabilityArgs }));
@@ -100,8 +100,8 @@ for (const maker of MAKERS) {
       assert.match(await ask(a.ns, M1, 8080), /^a sees 10\.99\.0\./, 'itself');
       end();
       await runner.check(chain, params(a));
-      await assert.rejects(runner.add(chain, params(net.pod('c'), { capabilityArgs })), (e) => isCniError(e, 'PORT_TAKEN') && /taken by pod default\/a/.test(e.message));
-      await runner.del(chain, params(net.pod('c')));
+      await assert.rejects(runner.add(chain, params(c, { capabilityArgs })), (e) => isCniError(e, 'PORT_TAKEN') && /taken by pod default\/a/.test(e.message));
+      await runner.del(chain, params(c));
       await node.stop();
       await (await node.start({ resyncMs: 50 }), node.ready());
       Nftables.with(node.ns, (n) => n.text('flush map inet podway hostport4'));

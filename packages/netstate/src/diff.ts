@@ -10,7 +10,7 @@
  */
 import { deviceOfSysctl, isLasting, linkDifferences, linkIncompatible, objectDifferences, qdiscDifferences, sameSysctl, type Listed } from './compare.js';
 import { KEY_PARTS, keyOf, nftTables, type Kind, type NftTable, type ObjectByKind } from './keys.js';
-import { sameTable } from './nft-compare.js';
+import { sameTable, tableDifference } from './nft-compare.js';
 import { ownsIn, type Owns, type Ownership } from './ownership.js';
 import type { Explained, Link, NetnsState, RouteHop } from './types.js';
 
@@ -266,7 +266,7 @@ function diffNft(desired: NetnsState, observed: NetnsState, owns: Owns, changes:
     have.delete(key);
     if (!is) changes.push({ kind: 'nft', op: 'create', key, desired: want, reason: 'missing' });
     else if (sameTable(want, is)) continue;
-    else if (owns.nft(is)) changes.push({ kind: 'nft', op: 'change', key, desired: want, observed: is, reason: 'its rules differ' });
+    else if (owns.nft(is)) changes.push({ kind: 'nft', op: 'change', key, desired: want, observed: is, reason: tableDifference(want, is) });
     else changes.push({ kind: 'nft', op: 'conflict', key, desired: want, observed: is, reason: `a table of that name exists and is not Podway's` });
   }
   for (const is of have.values()) {

@@ -17,6 +17,8 @@ const neighbour: Neighbour = { dev: 'vx0', family: 'inet', dst: '10.2.0.0', llad
 const fdb: FdbEntry = { dev: 'vx0', lladdr: '0e:70:77:02:00:00', dst: '172.18.0.3', state: 'permanent', self: true };
 const table = (name: string, ...sets: string[]): NftObject[] => [{ table: { family: 'inet', name } }, ...sets.map((s) => ({ set: { family: 'inet', table: name, name: s, type: 'ipv4_addr' } }))];
 
+const withElements = (elem: unknown[]): NftObject[] => [{ table: { family: 'inet', name: 'podway' } }, { set: { family: 'inet', table: 'podway', name: 'a', type: 'ipv4_addr', elem } }];
+
 interface Row {
   readonly kind: Kind;
   readonly op: Op;
@@ -79,6 +81,10 @@ const ROWS: readonly Row[] = [
 
   { kind: 'nft', op: 'create', desired: { nft: table('podway', 'a') }, observed: { nft: table('other') }, says: ['add nftables table inet podway: missing'] },
   { kind: 'nft', op: 'change', desired: { nft: table('podway', 'a') }, observed: { nft: table('podway', 'b') }, says: ['change nftables table inet podway: its rules differ'] },
+  {
+    kind: 'nft', op: 'change', desired: { nft: withElements(['10.0.0.1', '10.0.0.2']) }, observed: { nft: withElements(['10.0.0.2', { prefix: { addr: '10.9.0.0', len: 16 } }]) },
+    says: ['change nftables table inet podway: missing in a: 10.0.0.1; extra in a: 10.9.0.0/16'],
+  },
   { kind: 'nft', op: 'delete', desired: {}, observed: { nft: table('podway', 'a') }, says: ['remove nftables table inet podway: no longer wanted'] },
   { kind: 'nft', op: 'conflict', desired: { nft: table('other', 'a') }, observed: { nft: table('other', 'b') }, says: ["leave alone nftables table inet other: a table of that name exists and is not Podway's"] },
 ];
