@@ -13,13 +13,14 @@ import { isTemporary, writeDurably } from '@podway/cni';
 import { isPodwayError, messageOf } from '@podway/errors';
 import { LinkRemover, Netns, RtNetlink } from '@podway/kernel';
 import { ConfigMaps, Nodes, Pods, type Node, type ObjectClient, type Pod } from '@podway/kube';
-import { observe } from '@podway/netstate';
+import { apply, nftTables, observe, type NftObject } from '@podway/netstate';
 import { Attachments } from './attachments.js';
 import type { LocalNode, Peer } from './backends/backend.js';
 import type { NetworkConfig } from './config.js';
 import type { AgentEvent } from './events.js';
 import { DiskStore, Ipam, setsOfPodCidrs } from './ipam/index.js';
-import { desiredNode } from './node/desired.js';
+import { HostPorts } from './hostports/index.js';
+import { desiredNode, familiesOf, podwayTable } from './node/desired.js';
 import { BACKEND_ANNOTATION, localNode, peersOf } from './node/peers.js';
 import { backendOf } from './backends/index.js';
 import { birdDaemonControl } from './bgp/index.js';
@@ -71,6 +72,7 @@ export class Agent {
   private plan: BackendPlan | undefined;
   private readonly reconciler: Reconciler;
   private readonly podSides: PodSides;
+  private readonly hostPorts: HostPorts;
   private readonly nodes = new Map<string, Node>();
   /** Of this node. */
   private readonly pods = new Map<string, Pod>();
@@ -95,6 +97,7 @@ export class Agent {
     this.netlink = RtNetlink.open(this.ns);
     this.remover = new LinkRemover(this.ns);
     this.podSides = new PodSides(o.emit);
+    this.hostPorts = new HostPorts({ node: this.ns, netlink: this.netlink, families: () => familiesOf(this.config), mend: (why) => this.mendTable(why) });
     this.reconciler = new Reconciler(this.ns, this.netlink, this.config.clusterCidrs, o.emit);
   }
 
@@ -141,6 +144,7 @@ export class Agent {
       for (const p of this.ipam.problems) o.emit({ type: 'damaged-record', file: p.file, reason: p.reason });
       this.attachments = new Attachments({
         node: this.ns, netlink: this.netlink, remover: this.remover, ipam: this.ipam, emit: o.emit,
+        hostPorts: this.hostPorts, table: () => this.table(),
         ready: () => this.readiness(),
         annotations: (pod) => this.annotations(pod),
       });
@@ -160,6 +164,19 @@ export class Agent {
   private readiness(): { config: NetworkConfig; mtu: number } | { reason: string } {
     if (this.local && this.standing) return { config: this.config, mtu: this.plan?.mtu ?? planBackends(this.config, this.previous, this.local, []).mtu };
     return { reason: this.local ? 'bridge and VTEP could not be made; see the agent log' : `node ${this.o.node} has no pod CIDR or no uplink yet` };
+  }
+
+  private table(): NftObject[] {
+    return podwayTable(this.config, this.local?.podCidrs ?? [], this.ipam.list());
+  }
+
+  /** For an ADD whose host ports the table would not take: it was altered, or taken away. */
+  private mendTable(why: string): void {
+    const [desired] = nftTables(this.table());
+    if (!desired) return;
+    const { failed } = apply(this.ns, [{ kind: 'nft', op: 'change', key: `${desired.family} ${desired.name}`, desired, reason: why }]);
+    if (failed[0]) throw failed[0].error;
+    this.o.emit({ type: 'changed', change: `make nftables table ${desired.name} anew: ${why}` });
   }
 
   /** From the watch, which costs nothing; a pod that it has not brought yet is asked for. */
@@ -390,15 +407,19 @@ export class Agent {
     await this.server?.close();
     await this.supervisor?.close();
     await this.remover.close();
+    this.hostPorts.close();
     await (this.ipam as Ipam | undefined)?.close();
     this.netlink.close();
     this.o.emit({ type: 'stopped' });
   }
 }
 
-/** The configuration the runtime finds. Flannel's form: a list, so that others can be chained behind. */
+/**
+ * The configuration the runtime finds. Flannel's form: a list, so that others can be chained behind. A runtime takes the highest of
+ * `cniVersions` that it knows; one that does not know that key (containerd 1.6) takes `cniVersion`, and would refuse 1.1.0.
+ */
 export const conflist = (): string =>
-  `${JSON.stringify({ cniVersion: '1.1.0', name: 'podway', plugins: [{ type: 'podway-cni', capabilities: { ips: true, mac: true } }] }, null, 2)}\n`;
+  `${JSON.stringify({ cniVersion: '1.0.0', cniVersions: ['0.4.0', '1.0.0', '1.1.0'], name: 'podway', plugins: [{ type: 'podway-cni', capabilities: { ips: true, mac: true, portMappings: true, bandwidth: true } }] }, null, 2)}\n`;
 
 /** What a crash left of files that were being written: only those of this name, the directory may be shared. */
 async function removeTemporaries(dir: string, name: string): Promise<void> {
