@@ -18,6 +18,7 @@ export interface NewNode {
   readonly address?: string;
   readonly podCIDR?: string;
   readonly labels?: Readonly<Record<string, string>>;
+  readonly rack?: string;
 }
 
 /** A part of the work that has ended. Milliseconds; `at` counts from the request. */

@@ -103,7 +103,7 @@ export class NodeHost {
     await this.leave();
     process.kill(this.holder.pid, 'SIGKILL');
     await this.holder.gone;
-    unplugNode(this.context.layout, this.port);
+    unplugNode(this.context.layout, this.context.config, { node: this.node, port: this.port });
     Netns.remove(this.context.layout.netns(this.node.name));
   }
 }
