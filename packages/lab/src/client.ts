@@ -11,3 +11,4 @@ export {
 } from './runtime/record.js';
 export { worldSource } from './cluster/world.js';
 export { askLab, type ControlRequest, type MembershipResult, type Step } from './cluster/control.js';
+export { routerName, segmentOf, speakingRouters, underlayParts, type LabRack, type LabTunnel } from './cluster/racks.js';

@@ -9,3 +9,4 @@ export { launch, type Launched, type LaunchOptions } from './launch.js';
 export * from './map.js';
 export { isRunning, labNames, mustRun, nameFlag, readState, startOf, type LabState, type NodeState } from './state.js';
 export { INTERNET_ADDRESS, OUTSIDE_ADDRESS } from './underlay.js';
+export { routerName, segmentOf, speakingRouters, underlayParts, type LabRack, type LabTunnel } from './racks.js';

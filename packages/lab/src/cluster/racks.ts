@@ -87,3 +87,9 @@ export const apiAddress = (c: Pick<LabConfig, 'underlay'>): string => (c.underla
 /** The switch or router that leads to the outside, where the API is. */
 export const coreName = (c: Pick<LabConfig, 'underlay'>): string => (c.underlay.racks.length ? CORE_NAME : FLAT);
 export const coreAsn = (c: Pick<LabConfig, 'underlay'>): number | undefined => (c.underlay.racks.some((r) => r.asn !== undefined) ? CORE_ASN : undefined);
+
+/** Routers that speak BGP, the core among them. */
+export const speakingRouters = (c: Pick<LabConfig, 'underlay'>): string[] => {
+  const racks = c.underlay.racks.filter((r) => r.asn !== undefined).map((r) => routerName(r.name));
+  return racks.length ? [...racks, CORE_NAME] : [];
+};
