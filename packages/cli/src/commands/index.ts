@@ -20,6 +20,7 @@ import { command as run } from './run.js';
 import { command as status } from './status.js';
 import { command as networkCheck } from './network-check.js';
 import { command as networkGet } from './network-get.js';
+import { command as networkInstall } from './network-install.js';
 import { command as networkSet } from './network-set.js';
 import { command as bgpRoutes } from './bgp-routes.js';
 import { command as bgpStatus } from './bgp-status.js';
@@ -35,7 +36,7 @@ import { command as version } from './version.js';
 
 export const commands: readonly CommandModule[] = [
   up, down, status, get, run, deleteCommand, exec, logs, nodeExec, nodeAdd, nodeRemove,
-  trace, networkGet, networkSet, networkCheck, bgpStatus, bgpRoutes,
+  trace, networkGet, networkSet, networkInstall, networkCheck, bgpStatus, bgpRoutes,
   capture, nsenter, inspectNode, inspectPod, inspectNetns, netnsList, netnsExpose, lessonList, lessonRun, version, completion, help, agent, complete, labProcess,
 ];
 

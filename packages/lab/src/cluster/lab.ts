@@ -14,13 +14,14 @@ import { startControllers } from '../controllers/index.js';
 import { ImageStore } from '../images/index.js';
 import { execInContainer } from '../runtime/index.js';
 import { netConf, type LabConfig, type LabNode, type LabPod } from './config.js';
-import { serveControl } from './control.js';
+import { serveControl, type InstallResult, type Step } from './control.js';
 import type { LabEvent, PairReport } from './events.js';
 import { binary, LabLayout } from './layout.js';
 import { addNode, isReady, removeNode, type MembershipContext } from './membership.js';
 import { NodeHost } from './node-host.js';
 import { checkPairs, type PairPod } from './pairs.js';
 import { podLogs } from './pod-logs.js';
+import { openRelay, type OpenRelay } from './port-relay.js';
 import { apiAddress, coreName, segments } from './racks.js';
 import { Routers } from './routers.js';
 import { startOf, writeConfig, writeState, type LabState } from './state.js';
@@ -53,6 +54,7 @@ export class Lab {
   private client!: ObjectClient;
   private url: string | undefined;
   private readonly routers: Routers;
+  private readonly relays: OpenRelay[] = [];
 
   private constructor(private readonly o: LabOptions) {
     this.config = o.config;
@@ -92,6 +94,7 @@ export class Lab {
     await this.phase('agents and kubelets', () => this.nodesReady(), () => `${config.nodes.length} nodes ${hasAgents(config) ? 'Ready' : 'NotReady, without a network: podway network install'}`);
     const pods = await this.phase('pods', () => this.podsReady(), (p) => `${p.length} pods Ready`);
     const pairs = await this.phase('pod pairs', () => this.pairs(pods), (r) => `${r.ok} of ${r.total} pairs reach each other`);
+    await this.relay();
     await this.listen();
     this.save('ready');
     this.o.emit({ type: 'ready', ms: performance.now() - this.began, pairs });
@@ -127,7 +130,7 @@ export class Lab {
     const fd = listenTcp(underlay, gateway, API_PORT);
     underlay.close();
     await this.server.listen({ fd });
-    await this.server.writeKubeconfig(this.layout.kubeconfig, this.url);
+    await this.server.writeKubeconfig(this.layout.kubeconfig, this.url, [config.name, `kind-${config.name}`]);
     for (const n of config.nodes) await this.register(n);
     await this.client.create(ConfigMaps, {
       apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: NETWORK_CONFIG_MAP.name, namespace: NETWORK_CONFIG_MAP.namespace },
@@ -257,6 +260,7 @@ export class Lab {
     writeState(this.layout, {
       name: this.config.name, version: LAB_VERSION, pid: process.pid, pidStart: startOf(process.pid) ?? '', started: this.startedAt, phase,
       server: this.url, nodes: this.hosts.map((h) => ({ name: h.node.name, address: h.node.address, holderPid: h.holder.pid })), config: this.config,
+      ...(this.relays.length ? { relays: this.relays.map(({ hostPort, address, port }) => ({ hostPort, address, port })) } : {}),
     });
   }
 
@@ -286,10 +290,37 @@ export class Lab {
 
   /** Requests of other processes, one after the other. */
   private async listen(): Promise<void> {
-    const server = await serveControl(this.layout.control, (request, tell) =>
-      request.verb === 'add-node' ? addNode(this.membership, request.node, tell) : removeNode(this.membership, request, tell));
+    const server = await serveControl(this.layout.control, (request, tell) => {
+      if (request.verb === 'install-network') return this.installNetwork(tell);
+      return request.verb === 'add-node' ? addNode(this.membership, request.node, tell) : removeNode(this.membership, request, tell);
+    });
     this.closers.push(() => server.close(), () => this.routers.close());
     this.watchNetwork();
+  }
+
+  /** Ports of this machine that lead to nodes. That of the API leads to where it listens. */
+  private async relay(): Promise<void> {
+    const core = this.layout.netns(coreName(this.config));
+    for (const n of this.config.nodes) {
+      for (const { hostPort, containerPort } of n.ports ?? []) {
+        const api = containerPort === API_PORT;
+        const relay = await openRelay(core, { hostPort, address: api ? apiAddress(this.config) : n.address, port: containerPort });
+        this.relays.push(relay);
+        this.closers.push(() => relay.close());
+      }
+    }
+  }
+
+  /** The agents begin, on a lab that was started without. */
+  private async installNetwork(tell: (s: Step) => void): Promise<InstallResult> {
+    const began = performance.now();
+    if (hasAgents(this.config)) throw new PodwayError('NETWORK_INSTALLED', `lab ${this.config.name} has its network already`, { object: `lab ${this.config.name}`, hint: 'To change it: podway network set' });
+    for (const h of this.hosts) h.startAgent();
+    tell({ name: `${this.hosts.length} agents started`, at: performance.now() - began });
+    const { cni: _, ...network } = this.config.network;
+    this.remember({ ...this.config, network });
+    await this.allReady();
+    return { nodes: this.hosts.map((h) => h.node.name), ms: performance.now() - began };
   }
 
   /** The cluster's net-conf.json, as it is now. */
