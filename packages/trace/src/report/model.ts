@@ -157,7 +157,9 @@ function legOf(index: WorldIndex, direction: Leg['direction'], traces: readonly 
 }
 
 export function predictedOf(p: Packet): PredictedPacket {
-  const inner = p.vxlan?.inner ?? p;
+  // Of a tunnel in a tunnel, the packet itself and the outermost header.
+  let inner = p;
+  while (inner.vxlan) inner = inner.vxlan.inner;
   return {
     src: inner.src, dst: inner.dst, ttl: inner.ttl, ipLength: inner.fragments?.length ?? inner.length, frameLength: frameLength(p),
     ...(inner.ethernet ? { ethernet: inner.ethernet } : {}),
@@ -259,11 +261,17 @@ function ttlText(leg: Leg): string[] {
     const who = [count(by.length - routers, 'node'), count(routers, 'router')].filter(Boolean).join(' and ');
     return `${what} ${ttls[0]} → ${ttls.at(-1)}${fall === by.length ? ` (${who || 'nobody'} forwarded it)` : `: ${fall} less, but ${by.length} forwarded it as far as predicted: another router is in the way`}`;
   };
-  const outer = rows.flatMap((r) => r.observed?.outer?.ttl ?? []);
-  return [
-    text('TTL', rows.map((r) => r.observed!.ttl), forwarders.filter((r) => !r.observed?.outer)),
-    ...(new Set(outer).size > 1 ? [text('outer TTL', outer, forwarders.filter((r) => r.observed?.outer))] : []),
-  ];
+  // A tunnel in a tunnel has outer headers of its own on its part of the way.
+  const tunnels = new Map<string, Row[]>();
+  for (const r of rows) {
+    const o = r.observed?.outer;
+    if (o) tunnels.set(`${o.src} ${o.dst}`, [...(tunnels.get(`${o.src} ${o.dst}`) ?? []), r]);
+  }
+  const carried = [...tunnels.values()].flatMap((part) => {
+    const by = part.filter((r) => forwarders.includes(r));
+    return by.length ? [text('outer TTL', part.map((r) => r.observed!.outer!.ttl), by)] : [];
+  });
+  return [text('TTL', rows.map((r) => r.observed!.ttl), forwarders.filter((r) => !r.observed?.outer)), ...carried];
 }
 
 function notesOf(world: World, o: Observation | undefined): string[] {
