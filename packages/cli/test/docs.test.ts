@@ -8,7 +8,7 @@ import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'node:test';
-import { parseLabFile } from '@podway/lab';
+import { readLabFile } from '@podway/lab';
 import { catalogue } from '../src/catalogue.js';
 import { optionName } from '../src/command.js';
 
@@ -134,7 +134,7 @@ test('lab files in pages and examples can be used', () => {
   const blocks = pages.flatMap((page) => [...read(page).matchAll(/^```yaml\n([\s\S]*?)^```/gm)].map((m) => m[1] ?? '')).filter((b) => b.includes('kind: Lab'));
   const files = readdirSync(join(root, 'examples')).map((f) => read(`examples/${f}`));
   assert.ok(blocks.length > 0 && files.length > 0);
-  for (const text of [...blocks, ...files]) assert.ok(parseLabFile(text, 'a page').nodes.length > 0);
+  for (const text of [...blocks, ...files]) assert.ok(readLabFile(text, 'a page').config.nodes.length > 0);
 });
 
 test('links between pages lead somewhere', () => {

@@ -4,7 +4,7 @@
 export function nearest(word: string, names: readonly string[]): string | undefined {
   let best: { name: string; distance: number } | undefined;
   for (const name of names) {
-    const distance = editDistance(word, name);
+    const distance = editDistance(word.toLowerCase(), name.toLowerCase());
     if (distance <= Math.max(1, Math.floor(name.length * 0.4)) && (!best || distance < best.distance)) best = { name, distance };
   }
   return best?.name;

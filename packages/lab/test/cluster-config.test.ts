@@ -33,8 +33,8 @@ test('addresses that are given are kept; the others take what is free', () => {
 
 const CASES: readonly (readonly [string, string, readonly string[]])[] = [
   ['not YAML', `${HEAD}nodes: [`, [/^lab\.yaml:\d+:\d+: /.source]],
-  ['an unknown key, and one below', `${HEAD}colour: red\nunderlay: {mtu: 1500, sub: x}\n`, ['^lab.yaml:4:\\d+: underlay: .*"sub"', '^lab.yaml:\\d+:1: .*"colour"']],
-  ['wrong types', `${HEAD}nodes:\n- name: 5\nnetwork: {nodeMask: "24", backend: {type: magic}}\n`, ['^lab.yaml:4:9: nodes\\[0\\].name: .*string', '^lab.yaml:5:21: network.nodeMask: .*number', '^lab.yaml:5:43: network.backend.type: .*vxlan']],
+  ['an unknown key, and one below', `${HEAD}colour: red\nunderlay: {mtu: 1500, sub: x}\n`, ['^lab.yaml:4:23: underlay.sub: unknown key; there are: subnet, mtu, ', '^lab.yaml:3:1: colour: unknown key; there are: apiVersion, ']],
+  ['wrong types', `${HEAD}nodes:\n- name: 5\nnetwork: {nodeMask: "24", backend: {type: magic}}\n`, ['^lab.yaml:4:9: nodes\\[0\\].name: .*string', '^lab.yaml:5:21: network.nodeMask: must be a number, and "24" is a string', '^lab.yaml:5:43: network.backend.type: .*vxlan']],
   ['ranges that overlap', `${HEAD}underlay: {subnet: 10.244.0.0/24}\n`, ['^lab.yaml:\\d+:\\d+: network.clusterCIDR: overlaps']],
   ['names that are there twice', `${HEAD}nodes:\n- name: m1\n- name: m1\npods:\n- name: p\n- name: p\n`, ['^lab.yaml:5:9: nodes\\[1\\].name: "m1" is there twice', '^lab.yaml:8:9: pods\\[1\\].name: "p" is there twice']],
   ['podCIDRs that overlap or lie outside', `${HEAD}nodes:\n- {name: a, podCIDR: 10.244.1.0/24}\n- {name: b, podCIDR: 10.244.1.128/25}\n- {name: c, podCIDR: 10.1.0.0/24}\n`,

@@ -8,7 +8,7 @@ import { z } from 'zod';
 import { BACKEND_TYPES, parseNetworkConfig, type BackendType } from '@podway/agent';
 import { checkLabName, DEFAULT_LAB, LAB_NAME } from './layout.js';
 import { completeRacks, rackSchema, tunnelSchema } from './rack-file.js';
-import { RACK_LABEL, segments, underlayParts, type LabRack, type LabTunnel, type Segment } from './racks.js';
+import { RACK_LABEL, segmentOf, segments, underlayParts, type LabRack, type LabTunnel, type Segment } from './racks.js';
 import { cidr, dnsLabel, ip, mtu } from './terms.js';
 import { YamlText, type Path } from './yaml-text.js';
 
@@ -289,9 +289,13 @@ function checkPods(file: File, report: Report): void {
 /** What the agents would refuse is said before anything is made. */
 function checkBackend(config: LabConfig, report: Report): void {
   const { type } = config.network.backend;
-  const used = new Map(config.nodes.map((n) => [segments(config.underlay).find((s) => s.rack?.name === n.rack), n] as const));
+  const used = new Map<string, string>();
+  for (const n of config.nodes) {
+    const { subnet } = segmentOf(config, n);
+    if (!used.has(subnet)) used.set(subnet, n.name);
+  }
   if (type === 'host-gw' && used.size > 1) {
-    const [a, b] = [...used].map(([s, n]) => `${n.name} is on ${s?.subnet ?? '?'}`);
+    const [a, b] = [...used].map(([subnet, name]) => `${name} is on ${subnet}`);
     report(['network', 'backend', 'type'], `host-gw reaches nodes of one subnet only: ${a}, ${b}; use vxlan with crossSubnet, or bgp with racks that have bgp: true`);
   }
   const mute = type === 'bgp' && config.network.backend.peers === undefined && used.size > 1 ? config.underlay.racks.filter((r) => r.asn === undefined) : [];

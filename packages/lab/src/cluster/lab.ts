@@ -115,8 +115,8 @@ export class Lab {
     await this.routers.apply(this.config);
   }
 
-  private build(node: LabNode): Promise<NodeHost> {
-    return NodeHost.build({ layout: this.layout, config: this.config, program: this.o.program, emit: this.o.emit }, node, this.ports++);
+  private build(node: LabNode, network = netConf(this.config)): Promise<NodeHost> {
+    return NodeHost.build({ layout: this.layout, config: this.config, program: this.o.program, emit: this.o.emit }, node, this.ports++, network);
   }
 
   private async api(): Promise<void> {
@@ -275,11 +275,14 @@ export class Lab {
     return {
       layout: this.layout, client: this.client, hosts: this.hosts, config: () => this.config,
       remember: (config) => this.remember(config),
+      route: async (config) => this.routers.apply(config, await this.network()),
       build: async (node) => {
-        const host = await this.build(node);
+        // As it is now, which may be another than the lab began with.
+        const network = await this.network();
+        const host = await this.build(node, network);
         this.hosts.push(host);
         if (hasAgents(this.config)) host.startAgent();
-        await this.routers.apply(this.config, await this.network());
+        await this.routers.apply(this.config, network);
         await this.register(node);
         this.admit(node);
         await host.startKubelet(this.server, this.images);
@@ -292,7 +295,8 @@ export class Lab {
   private async listen(): Promise<void> {
     const server = await serveControl(this.layout.control, (request, tell) => {
       if (request.verb === 'install-network') return this.installNetwork(tell);
-      return request.verb === 'add-node' ? addNode(this.membership, request.node, tell) : removeNode(this.membership, request, tell);
+      if (request.verb === 'add-node') return addNode(this.membership, request.node, tell);
+      return removeNode(this.membership, request, tell);
     });
     this.closers.push(() => server.close(), () => this.routers.close());
     this.watchNetwork();

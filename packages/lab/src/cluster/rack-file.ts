@@ -57,7 +57,7 @@ export function completeRacks(file: RackFile, cluster: Cidr, report: Report): { 
     };
   });
   for (const [i, r] of racks.entries()) {
-    const clash = racks.find((o, j) => j < i && cidrOverlaps(parseCidr(o.subnet), parseCidr(r.subnet)));
+    const clash = racks.find((o, j) => j < i && o.subnet !== file.subnet && cidrOverlaps(parseCidr(o.subnet), parseCidr(r.subnet)));
     if (clash) report(['underlay', 'racks', i, 'subnet'], `${r.subnet} overlaps with ${clash.subnet} of rack ${clash.name}`);
   }
   return { racks, tunnels: completeTunnels(file, racks, report) };
