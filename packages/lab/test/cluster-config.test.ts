@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { PodwayError } from '@podway/errors';
-import { defaultLab, parseLabFile, withNode } from '../src/cluster/config.js';
+import { defaultLab, labFileKeys, parseLabFile, withNode } from '../src/cluster/config.js';
+import { LAB_FILE_TEXT } from '../src/cluster/lab-file-text.js';
 
 const HEAD = 'apiVersion: podway.io/v1alpha1\nkind: Lab\n';
 
@@ -62,4 +63,12 @@ test('a node more: the next free address; all that is wrong is said', () => {
   const c = defaultLab('x', 2);
   assert.deepEqual(withNode(c, { name: 'm9' }).nodes.at(-1), { name: 'm9', address: '172.18.0.4', podCIDR: undefined, labels: {} });
   assert.throws(() => withNode(c, { name: 'm1', address: '10.0.0.1' }), (e: PodwayError) => e.code === 'NODE_INVALID' && /name: "m1" is there twice; address: is not in/.test(e.message));
+});
+
+test('the text with every key is a file that can be used, and has every key of the schema', () => {
+  assert.equal(parseLabFile(LAB_FILE_TEXT, 'all').nodes.length, 2);
+  const named = new Set([...LAB_FILE_TEXT.matchAll(/([a-zA-Z]+):/g)].map((m) => m[1]));
+  const missing = labFileKeys().filter((k) => !named.has(k.split('.').at(-1)!));
+  assert.ok(labFileKeys().includes('underlay.racks.link.mtu') && labFileKeys().length > 50);
+  assert.deepEqual(missing, []);
 });

@@ -4,6 +4,7 @@ import { defineCommand, flag, integer, text } from '../command.js';
 import { usageError } from '../errors.js';
 import { labOption, openLab } from '../lab.js';
 import { formatDuration, type Progress } from '../progress.js';
+import { readText } from '../read-text.js';
 
 interface UpResult {
   readonly outcome: 'started' | 'running';
@@ -116,7 +117,7 @@ export const command = defineCommand({
     const { config, notes } = options.file === undefined
       ? { config: lab.defaultLab(options.lab, options.nodes ?? 3), notes: [] }
       // A name on the command line wins over the file's.
-      : lab.readLabFile(await read(options.file), options.file, options.lab === 'default' ? undefined : options.lab);
+      : lab.readLabFile(await readText(options.file), options.file, options.lab === 'default' ? undefined : options.lab);
     for (const n of notes) progress.note(n);
     const following = follow(progress);
     let launched;
@@ -147,12 +148,3 @@ export const command = defineCommand({
     }
   },
 });
-
-async function read(file: string): Promise<string> {
-  const { readFile } = await import('node:fs/promises');
-  try {
-    return await readFile(file, 'utf8');
-  } catch (e) {
-    throw usageError(`cannot read ${file}: ${(e as Error).message}`);
-  }
-}

@@ -10,7 +10,7 @@ import { checkLabName, DEFAULT_LAB, LAB_NAME } from './layout.js';
 import { completeRacks, rackSchema, tunnelSchema } from './rack-file.js';
 import { RACK_LABEL, segmentOf, segments, underlayParts, type LabRack, type LabTunnel, type Segment } from './racks.js';
 import { cidr, dnsLabel, ip, mtu } from './terms.js';
-import { YamlText, type Path } from './yaml-text.js';
+import { allKeys, YamlText, type Path } from './yaml-text.js';
 
 const API_VERSION = 'podway.io/v1alpha1';
 
@@ -153,6 +153,9 @@ export function defaultLab(name: string = DEFAULT_LAB, nodes = 3): LabConfig {
   }), () => undefined);
 }
 
+/** Every key that a lab file can have, `underlay.racks.mtu`. */
+export const labFileKeys = (): string[] => allKeys(schema);
+
 /** @throws LAB_FILE_INVALID listing every mistake with line and column. */
 export function parseLabFile(text: string, file: string): LabConfig {
   return labOf(new YamlText(text, file));
@@ -162,7 +165,7 @@ export function parseLabFile(text: string, file: string): LabConfig {
 export function labOf(yaml: YamlText): LabConfig {
   const read = yaml.read(schema);
   const config = read && complete(read, yaml.report);
-  yaml.settle('Every key and its default: podway help lab-file. A minimal one: {apiVersion: podway.io/v1alpha1, kind: Lab, nodes: [{name: m1}, {name: m2}]}');
+  yaml.settle('Every key and its default: podway lab-file. A minimal one: {apiVersion: podway.io/v1alpha1, kind: Lab, nodes: [{name: m1}, {name: m2}]}');
   return config!;
 }
 

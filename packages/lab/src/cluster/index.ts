@@ -6,6 +6,7 @@ export * from './events.js';
 export { Lab, LAB_VERSION, thisProgram, type LabOptions } from './lab.js';
 export { binary, DEFAULT_LAB, LABS_DIR, LabLayout, checkLabName } from './layout.js';
 export { launch, type Launched, type LaunchOptions } from './launch.js';
+export { LAB_FILE_TEXT } from './lab-file-text.js';
 export { readLabFile, type LabRead } from './lab-file.js';
 export * from './map.js';
 export { isRunning, labNames, mustRun, nameFlag, readState, startOf, type LabState, type NodeState } from './state.js';

@@ -54,6 +54,19 @@ export function labMap(config: LabConfig, nodes: readonly Node[], pods: readonly
   };
 }
 
+/** What a lab would be: its nodes as the file has them, nothing running. */
+export const plannedMap = (config: LabConfig): LabMap => labMap(
+  config,
+  config.nodes.map((n): Node => ({
+    metadata: { name: n.name }, spec: n.podCIDR === undefined ? {} : { podCIDR: n.podCIDR },
+    status: { addresses: [{ type: 'InternalIP', address: n.address }], conditions: [{ type: 'Ready', status: 'True' }] },
+  })),
+  config.pods.map((p): Pod => ({
+    metadata: { name: p.name, namespace: p.namespace ?? 'default' }, ...(p.node === undefined ? {} : { spec: { nodeName: p.node, containers: [] } }),
+    status: { podIP: p.address ?? '', conditions: [{ type: 'Ready', status: 'True' }] },
+  })),
+);
+
 /** A line a node, below its rack; long lists of pods are cut with their number. */
 export function mapText(m: LabMap): string {
   const wide = (f: (n: MapNode) => string) => Math.max(...m.nodes.map((n) => f(n).length));

@@ -113,3 +113,14 @@ function bare(schema: z.ZodType | undefined): z.ZodType | undefined {
   while (s instanceof z.ZodOptional || s instanceof z.ZodDefault || s instanceof z.ZodPrefault || s instanceof z.ZodNullable) s = s.unwrap() as z.ZodType;
   return s;
 }
+
+/** Every key that a schema knows, `underlay.racks.link.mtu`; those of maps with any key are not followed. */
+export function allKeys(schema: z.ZodType, path = ''): string[] {
+  const at = bare(schema);
+  if (at instanceof z.ZodArray) return allKeys(at.element as z.ZodType, path);
+  if (!(at instanceof z.ZodObject)) return [];
+  return Object.entries(at.shape as Record<string, z.ZodType>).flatMap(([key, value]) => {
+    const full = path ? `${path}.${key}` : key;
+    return [full, ...allKeys(value, full)];
+  });
+}
