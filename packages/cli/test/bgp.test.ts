@@ -34,7 +34,7 @@ test('bgp status: as operators know it, with the reason of what does not stand',
   const wide = renderTable(status.view.table!(shown, true, style)).split('\n');
   assert.match(wide[1]!, /64512 +64512 +172\.18\.0\.3 +80\.5\/90 +mesh_172_18_0_3$/);
   assert.deepEqual(status.view.names!(shown), ['m1/mesh_172_18_0_3', 'm1/external_172_18_0_1']);
-  assert.match(renderTable(status.view.table!({ sessions: [], silent: [] }, false, style)), /No node has a BGP session/);
+  assert.match(renderTable(status.view.table!({ sessions: [], silent: [] }, false, style)), /Nobody has a BGP session: the mesh is off/);
 });
 
 test('bgp routes: what is used has a star', () => {
