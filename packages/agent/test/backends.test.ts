@@ -101,3 +101,14 @@ test('a node with two peers and a pod: all that is wanted in its namespace', () 
     ],
   });
 });
+
+test('who joins with an old configuration waits for BGP with peers that never took the old way', () => {
+  const read = (type: string) => parseNetworkConfig(JSON.stringify({ Network: '10.244.0.0/16', Backend: { Type: type } }));
+  const [before, after] = [read('vxlan'), read('bgp')];
+  const plan = planBackends(after, before, local(), [peer(after, 2), peer(after, 3)]);
+  assert.deepEqual(plan.parts.map((p) => [p.config.backend.type, p.peers.map((x) => x.name)]), [['bgp', ['m2', 'm3']], ['vxlan', []]]);
+  assert.deepEqual([plan.settled, plan.ends.uses, plan.problems], [true, 'bgp', []]);
+  // Peers that do take it are reached by both until the routes are there.
+  const both = { ...peer(before, 2), ends: { ...peer(before, 2).ends, accepts: { ...peer(before, 2).ends.accepts, ...peer(after, 2).ends.accepts } } };
+  assert.deepEqual(planBackends(after, before, local(), [both]).parts.map((p) => p.peers.length), [1, 1]);
+});
