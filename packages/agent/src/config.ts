@@ -40,6 +40,9 @@ export type BackendType = BackendConfig['type'];
 export const WIRINGS = ['bridge'] as const;
 export type WiringType = (typeof WIRINGS)[number];
 
+export const PROXIES = ['podway', 'none'] as const;
+export type ProxyType = (typeof PROXIES)[number];
+
 export interface NetworkConfig<B extends BackendConfig = BackendConfig> {
   readonly clusterCidrs: readonly string[];
   readonly backend: B;
@@ -50,6 +53,8 @@ export interface NetworkConfig<B extends BackendConfig = BackendConfig> {
   readonly bridge: string;
   /** Masquerade what leaves the cluster. */
   readonly masquerade: boolean;
+  /** Who realises Services: this agent, or somebody else (kube-proxy). */
+  readonly proxy: ProxyType;
 }
 
 const cidr = z.string().refine((s) => tryParseIpCidr(s) !== undefined, 'not a range in CIDR notation');
@@ -65,6 +70,7 @@ const schema = z.object({
   Wiring: z.enum(WIRINGS).default('bridge'),
   Bridge: ifname.default('cni0'),
   Masquerade: z.boolean().default(true),
+  Proxy: z.enum(PROXIES).default('podway'),
   MTU: mtu.optional(),
   Backend: z.object({
     Type: z.string(),
@@ -144,7 +150,7 @@ export function parseNetworkConfig(text: string): NetworkConfig {
   const wrong = backend.type === 'bgp' ? bgpProblems(backend) : [];
   if (wrong.length) throw bad(wrong.join('; '));
   return {
-    clusterCidrs, wiring: c.Wiring, bridge: c.Bridge, masquerade: c.Masquerade, ...(asked === undefined ? {} : { mtu: asked }),
+    clusterCidrs, wiring: c.Wiring, bridge: c.Bridge, masquerade: c.Masquerade, proxy: c.Proxy, ...(asked === undefined ? {} : { mtu: asked }),
     backend,
   };
 }

@@ -20,6 +20,9 @@ export type AgentEvent =
   | { readonly type: 'damaged-record'; readonly file: string; readonly reason: string }
   | { readonly type: 'network-changed'; readonly backend: string }
   | { readonly type: 'network-settled'; readonly backend: string; readonly left: string }
+  /** Rules of Services were brought in line: how many Services there are, what was changed, flows that were forgotten. */
+  | { readonly type: 'services'; readonly services: number; readonly changes: number; readonly forgotten: number; readonly ms: number }
+  | { readonly type: 'service-problem'; readonly service: string; readonly reason: string }
   | { readonly type: 'api-lost'; readonly error: string }
   | { readonly type: 'failed'; readonly doing: string; readonly error: string }
   | ({ readonly type: 'cni' } & CniEvent)
@@ -46,6 +49,8 @@ export function eventLine(e: AgentEvent): string {
     case 'damaged-record': return `damaged record ${e.file}: ${e.reason}`;
     case 'network-changed': return `the cluster's network is to be ${e.backend} from now on`;
     case 'network-settled': return `all nodes use ${e.backend}; ${e.left} is taken down`;
+    case 'services': return `services: ${e.services} known, ${e.changes} elements changed${e.forgotten ? `, ${e.forgotten} flows forgotten` : ''} (${e.ms.toFixed(1)} ms)`;
+    case 'service-problem': return `Service ${e.service} is not realised in full: ${e.reason}`;
     case 'api-lost': return `the API server is out of reach: ${e.error}`;
     case 'failed': return `${e.doing}: ${e.error}`;
     case 'daemon-started': return `${e.daemon} runs${e.again ? ' again' : ''} (pid ${e.pid}), after ${e.ms.toFixed(0)} ms`;

@@ -16,3 +16,4 @@ export * from './node/peers.js';
 export * from './node/addresses.js';
 export { ifbName, shapingOf } from './shaping/index.js';
 export { hostIfname, podState, wire, unwire } from './wiring/bridge.js';
+export * from './services/index.js';

@@ -57,7 +57,7 @@ test('a file of two lines is one control plane that takes pods, called kind', ()
 test('every key that does not do what kind would do is named in one line', () => {
   const { notes } = readLabFile(ALL.replace('10.112.0.0/12', '10.96.0.0/16'), 'kind.yaml');
   const named = [
-    'networking.serviceSubnet: 10.96.0.0/16 is kept', 'networking.kubeProxyMode: ipvs', 'networking.apiServerAddress: 10.0.0.1 is not used', 'networking.dnsSearch: ', 'featureGates: SomeGate: no meaning here',
+    'networking.kubeProxyMode: there is no kube-proxy', 'networking.apiServerAddress: 10.0.0.1 is not used', 'networking.dnsSearch: ', 'featureGates: SomeGate: no meaning here',
     'runtimeConfig: ', 'kubeadmConfigPatches: ', 'kubeadmConfigPatchesJSON6902: ', 'containerdConfigPatches: ', 'containerdConfigPatchesJSON6902: ', 'nodes[0] (all-control-plane).image: kindest/node:v1.34.0',
     'nodes[0] (all-control-plane).extraMounts: /a → /b is not mounted', 'nodes[0] (all-control-plane).extraPortMappings: port 53/UDP is not mapped',
     'nodes[0] (all-control-plane).extraPortMappings: port 81 is mapped at 127.0.0.1, not at 0.0.0.0', 'nodes[0] (all-control-plane).kubeadmConfigPatches: ',

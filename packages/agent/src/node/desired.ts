@@ -41,8 +41,10 @@ function baseState(config: NetworkConfig, local: LocalNode, mtu: number): Partia
   const dev = config.bridge;
   const bridge: Link = {
     name: dev, kind: 'bridge', up: true, mtu, alias: 'podway: bridge of the pods on this node',
+    // A pod that asked a Service and was led to one of its own node gets the answer over the bridge: conntrack must see it there, to
+    // turn it back (br_netfilter).
     // A fixed MAC: without one a bridge takes the lowest of its ports and changes it as pods come and go.
-    address: macOf(gatewayOf(local.podCidrs[0]!)), bridge: { stp: false },
+    address: macOf(gatewayOf(local.podCidrs[0]!)), bridge: { stp: false, ...(config.proxy === 'none' ? {} : { nfCallIptables: true }) },
   };
   return {
     links: [bridge],

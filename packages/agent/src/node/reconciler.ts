@@ -5,7 +5,7 @@
  * compared, which also repairs what somebody else has altered.
  */
 import type { Netns, RtNetlink } from '@podway/kernel';
-import { apply, describe, diff, nftTables, observe, podwayOwnership, withoutElements, type Applied, type Link, type NetnsState } from '@podway/netstate';
+import { apply, describe, diff, NFT_TABLE, nftTables, observe, podwayOwnership, withoutElements, type Applied, type Link, type NetnsState } from '@podway/netstate';
 import type { AgentEvent } from '../events.js';
 import { isManaged } from './addresses.js';
 
@@ -23,7 +23,8 @@ export class Reconciler {
 
   /** Reads the kernel, compares, applies. @returns the number of changes made. */
   full(desired: NetnsState): Applied {
-    return this.apply(desired, observe(this.ns));
+    // The table of Services can be large, and is compared by its own part.
+    return this.apply(desired, observe(this.ns, { tables: [NFT_TABLE] }));
   }
 
   /**

@@ -11,7 +11,7 @@
 import { createHash } from 'node:crypto';
 import { CniError, parseIpCidr, type CniResult } from '@podway/cni';
 import {
-  addAddrRequest, addRouteRequest, checkIfname, createRequests, setRequest, type LinkInfo, type LinkRemover, type Netns, type Request, type RtNetlink,
+  addAddrRequest, addRouteRequest, checkIfname, createRequests, setPortRequest, setRequest, type LinkInfo, type LinkRemover, type Netns, type Request, type RtNetlink,
   RtNetlink as Rt,
 } from '@podway/kernel';
 import { ALIAS_PREFIX, mergeStates, type Link, type NetnsState } from '@podway/netstate';
@@ -40,9 +40,12 @@ const aliasOf = (r: AttachmentRecord): string => `${ALIAS_PREFIX} ${holderName(r
 /** The host end as it must be. */
 export const hostLink = (config: NetworkConfig, r: AttachmentRecord, mtu: number): Link => ({
   name: r.hostIfname, kind: 'veth', up: true, mtu, master: config.bridge, alias: aliasOf(r), why: `host end of ${holderName(r)}`,
-  // A pod that asks its own host port: where bridged packets are translated too (br_netfilter), the frame leaves by the port it came in by.
-  ...(r.hostPorts?.length ? { port: { hairpin: true } } : {}),
+  // Where bridged packets are translated too (br_netfilter), a pod that asks its own host port gets the frame by the port it came in by.
+  ...(hairpins(config) || r.hostPorts?.length ? { port: { hairpin: true } } : {}),
 });
+
+/** A pod that asks a Service may be led to itself: br_netfilter translates on the bridge, and the frame goes back by the port it came from. */
+const hairpins = (config: NetworkConfig): boolean => config.proxy !== 'none';
 
 /** The pod's side as it must be: what ADD makes, CHECK compares with, and a restart takes over. */
 export function podState(config: NetworkConfig, r: AttachmentRecord, mtu: number): NetnsState {
@@ -97,6 +100,8 @@ export function wire(c: WiringContext, pod: Netns, r: AttachmentRecord, bridge: 
     ]);
     if (refused) throw podNl.link(r.ifname) ? taken(r) : refused.error;
     const inside = podNl.mustLink(r.ifname);
+    // A veth's lower device is its peer.
+    if (hairpins(c.config) && inside.link !== undefined) must(c.netlink.batch([setPortRequest(inside.link, { hairpin: true }, r.hostIfname)]));
     must(podNl.batch([setRequest(LOOPBACK_INDEX, { up: true }, 'lo'), setRequest(inside.index, { up: true }, r.ifname), ...podRequests(c, r, inside.index)]));
   } finally {
     podNl.close();

@@ -18,7 +18,7 @@ const FINDING: Readonly<Record<Change['op'], Drift['finding']>> = { create: 'mis
 export const command = defineCommand({
   name: 'network check',
   summary: 'Compare what the nodes have with what the cluster wants, entry by entry',
-  details: 'Devices, addresses, routes, neighbours, FDB entries, sysctls and firewall of the network between nodes,\nand the node\'s side of every pod: host end, host ports, bandwidth.\nThe same comparison as the agents make; a running agent mends what it finds within half a minute.',
+  details: 'Devices, addresses, routes, neighbours, FDB entries, sysctls and firewall of the network between nodes,\nthe rules of Services, and the node\'s side of every pod: host end, host ports, bandwidth.\nThe same comparison as the agents make; a running agent mends what it finds within half a minute.',
   arguments: {},
   options: { ...labOption },
   examples: [['podway network check', 'nothing missing, nothing extra: exit code 0']],
@@ -31,13 +31,17 @@ export const command = defineCommand({
     }),
   },
   async run({ options, setExitCode }) {
-    const [{ desiredNode, ifbName, readAttachments, isManaged, localNode, parseNetworkConfig, peersOf, planBackends }, { diff, observe, podwayOwnership }, { Netns }, { Nodes }] = await Promise.all([
+    const [
+      { desiredNode, driftLines, ifbName, isManaged, localNode, observedTable, parseNetworkConfig, peersOf, planBackends, readAttachments, serviceEntries, serviceSurroundings, ServiceTable, TABLE, tableDrift },
+      { diff, observe, podwayOwnership }, { Netns }, { EndpointSlices, Nodes, PROXY_NAME_LABEL, serviceKey, serviceKeyOfSlice, serviceModel, Services },
+    ] = await Promise.all([
       import('@podway/agent'), import('@podway/netstate'), import('@podway/kernel'), import('@podway/kube'),
     ]);
     const lab = await openLab(options.lab);
     try {
       const config = parseNetworkConfig((await readNetwork(lab.client)).text);
       const nodes = await lab.client.list(Nodes);
+      const [services, slices] = [await lab.client.list(Services), await lab.client.list(EndpointSlices)];
       const found: Drift[] = [];
       for (const { name, holderPid } of lab.state.nodes) {
         const ns = Netns.open({ pid: holderPid }, `node ${name}`);
@@ -50,6 +54,18 @@ export const command = defineCommand({
             continue;
           }
           const plan = planBackends(config, undefined, local, peersOf(nodes, name).peers, observed.routes);
+          if (config.proxy === 'none') {
+            if (observedTable(observed.nft)) found.push({ node: name, finding: 'extra', kind: 'services', object: TABLE.name, reason: 'Proxy is none' });
+          } else {
+            const surroundings = serviceSurroundings(config, local);
+            const table = new ServiceTable();
+            for (const s of services) {
+              if (s.metadata?.labels?.[PROXY_NAME_LABEL] !== undefined) continue;
+              const model = serviceModel(s, slices.filter((e) => serviceKeyOfSlice(e) === serviceKey(s)));
+              table.put(`${s.metadata?.creationTimestamp ?? ''} ${serviceKey(s)}`, serviceEntries(model, surroundings.node));
+            }
+            for (const d of driftLines(tableDrift(table, observedTable(observed.nft), surroundings.clusterCidrs))) found.push({ node: name, kind: 'services', ...d });
+          }
           const attachments = await readAttachments(join(lab.layout.node(name).state, 'attachments'));
           const changes = diff(desiredNode({ config, local, plan, attachments }), observed, podwayOwnership((a) => isManaged(config.clusterCidrs, a)));
           // What an ADD or DEL is at work on is neither missing nor extra.

@@ -10,6 +10,8 @@ interface Status {
   readonly server: string | undefined;
   readonly kubeconfig: string;
   readonly agents: readonly { readonly node: string; readonly holderPid: number; readonly ready: boolean; readonly message: string }[];
+  /** How many there are, how many of their ports have endpoints, and how many have none. */
+  readonly services: { readonly total: number; readonly served: number; readonly empty: readonly string[] };
   readonly map: LabMap;
   readonly drawing: string;
 }
@@ -26,6 +28,7 @@ export const command = defineCommand({
       `Lab ${theme.name(s.lab)} is ${s.phase === 'ready' ? theme.good('ready') : theme.warn(s.phase)}  (process ${s.pid}, since ${s.started})`,
       `API server  ${s.server ?? '-'}`,
       `kubeconfig  ${s.kubeconfig}`,
+      `Services    ${s.services.total}${s.services.empty.length ? `, without endpoints: ${s.services.empty.join(', ')}` : ''}`,
       '',
       s.drawing,
       '',
@@ -34,7 +37,7 @@ export const command = defineCommand({
     json: ({ drawing: _, ...rest }: Status) => rest,
   },
   async run({ options, setExitCode }) {
-    const [{ labMap, mapText }, { Nodes, Pods }] = await Promise.all([import('@podway/lab'), import('@podway/kube')]);
+    const [{ labMap, mapText }, { EndpointSlices, Nodes, Pods, Services, serviceKey, serviceKeyOfSlice, serviceModel, usableEndpoints }] = await Promise.all([import('@podway/lab'), import('@podway/kube')]);
     const { state, layout, client } = await openLab(options.lab);
     try {
       const nodes = await client.list(Nodes);
@@ -43,10 +46,13 @@ export const command = defineCommand({
         const ready = nodes.find((o) => o.metadata?.name === n.name)?.status?.conditions?.find((c) => c.type === 'Ready');
         return { node: n.name, holderPid: n.holderPid, ready: ready?.status === 'True', message: ready?.message ?? 'has not reported' };
       });
+      const slices = await client.list(EndpointSlices);
+      const models = (await client.list(Services)).filter((o) => o.spec?.type !== 'ExternalName').map((o) => serviceModel(o, slices.filter((e) => serviceKeyOfSlice(e) === serviceKey(o))));
+      const empty = models.filter((m) => !m.ports.some((p) => usableEndpoints([...p.endpoints.IPv4, ...p.endpoints.IPv6]).length)).map((m) => `${m.namespace}/${m.name}`);
       if (agents.some((a) => !a.ready)) setExitCode(1);
       return {
         lab: state.name, phase: state.phase, pid: state.pid, started: state.started, server: state.server, kubeconfig: layout.kubeconfig,
-        agents, map, drawing: mapText(map),
+        services: { total: models.length, served: models.length - empty.length, empty }, agents, map, drawing: mapText(map),
       };
     } finally {
       client.close();

@@ -2,10 +2,10 @@
  * The lab file: what a lab is made of. YAML, checked against a schema; every mistake is reported at
  * once, with line and column. Pure.
  */
-import { cidrContains, cidrLast, cidrNth, cidrOverlaps, cidrSize, formatCidr, formatIp, parseCidr, parseIp } from '@podway/cni';
+import { cidrContains, cidrLast, cidrNth, cidrOverlaps, cidrSize, formatCidr, formatIp, parseCidr, parseIp, tryParseIpCidr } from '@podway/cni';
 import { isPodwayError, PodwayError } from '@podway/errors';
 import { z } from 'zod';
-import { BACKEND_TYPES, parseNetworkConfig, type BackendType } from '@podway/agent';
+import { BACKEND_TYPES, parseNetworkConfig, PROXIES, type BackendType, type ProxyType } from '@podway/agent';
 import { checkLabName, DEFAULT_LAB, LAB_NAME } from './layout.js';
 import { completeRacks, rackSchema, tunnelSchema } from './rack-file.js';
 import { RACK_LABEL, segmentOf, segments, underlayParts, type LabRack, type LabTunnel, type Segment } from './racks.js';
@@ -63,6 +63,10 @@ const schema = z.strictObject({
   }).prefault({}),
   network: z.strictObject({
     clusterCIDR: cidr.default('10.244.0.0/16'),
+    /** Addresses of Services; two ranges, one of each family, with a comma between. kubeadm's and kind's by default. */
+    serviceCIDR: z.string().refine((s) => s.split(',').every((c) => tryParseIpCidr(c.trim()) !== undefined), 'must be a range in CIDR notation, or two with a comma between').default('10.96.0.0/12'),
+    /** Who realises Services: the agents, or nobody. */
+    proxy: z.enum(PROXIES).default('podway'),
     nodeMask: z.number().int().min(8).max(30).default(24),
     backend: z.strictObject({
       type: z.enum(BACKEND_TYPES).default('vxlan'),
@@ -76,7 +80,6 @@ const schema = z.strictObject({
     masquerade: z.boolean().default(true),
     /** `none`: nodes stay without a network until `podway network install`, or another CNI plugin. */
     cni: z.enum(['podway', 'none']).optional(),
-    serviceCIDR: cidr.optional(),
   }).prefault({}),
   /** Where the API listens on this machine: a port of its loopback. */
   api: z.strictObject({ port: z.number().int().min(0).max(65535).default(0) }).optional(),
@@ -125,12 +128,13 @@ export interface LabConfig {
   };
   readonly network: {
     readonly clusterCIDR: string;
+    readonly serviceCIDR: string;
+    readonly proxy: ProxyType;
     readonly nodeMask: number;
     readonly backend: { readonly type: BackendType; readonly vni: number; readonly port: number; readonly crossSubnet: boolean } & BgpFile;
     readonly mtu: number | undefined;
     readonly masquerade: boolean;
     readonly cni?: 'podway' | 'none' | undefined;
-    readonly serviceCIDR?: string | undefined;
   };
   readonly api?: { readonly port: number } | undefined;
   readonly nodes: readonly LabNode[];
@@ -181,12 +185,12 @@ type File = z.output<typeof schema>;
 function complete(file: File, report: Report): LabConfig {
   const subnet = parseCidr(file.underlay.subnet);
   const cluster = parseCidr(file.network.clusterCIDR);
-  const service = file.network.serviceCIDR === undefined ? undefined : parseCidr(file.network.serviceCIDR);
+  const services = file.network.serviceCIDR.split(',').map((r) => parseCidr(r.trim()));
   if (cluster.family === subnet.family && cidrOverlaps(cluster, subnet)) {
     report(['network', 'clusterCIDR'], `overlaps with the underlay's subnet ${formatCidr(subnet)}`);
   }
   for (const [range, what] of [[cluster, "the cluster's range"], [subnet, "the underlay's subnet"]] as const) {
-    if (service && service.family === range.family && cidrOverlaps(service, range)) report(['network', 'serviceCIDR'], `overlaps with ${what} ${formatCidr(range)}`);
+    if (services.some((r) => r.family === range.family && cidrOverlaps(r, range))) report(['network', 'serviceCIDR'], `overlaps with ${what} ${formatCidr(range)}`);
   }
   if (file.network.nodeMask < cluster.prefix) report(['network', 'nodeMask'], `must not be shorter than the cluster's /${cluster.prefix}`);
   const { racks, tunnels } = completeRacks(file.underlay, cluster, report);
@@ -325,6 +329,9 @@ export function withNode(c: LabConfig, node: { readonly name: string; readonly a
   throw new PodwayError('NODE_INVALID', `node ${node.name} cannot be added`, { object: `lab ${c.name}`, said: mistakes.join('; ') });
 }
 
+/** The ranges of Services, in the order given. */
+export const serviceCidrs = (c: LabConfig): string[] => c.network.serviceCIDR.split(',').map((r) => formatCidr(parseCidr(r.trim())));
+
 /** The file that a lab would have been made from, with one node more. */
 function again(c: LabConfig, more: z.output<typeof nodeSchema>): File {
   const { subnet, mtu: bytes, switchMTU, racks, tunnels } = c.underlay;
@@ -348,7 +355,7 @@ export function netConf(c: LabConfig): string {
   const racks = c.underlay.racks.flatMap((r) => (r.asn === undefined ? [] : [{ Address: r.gateway, ASN: r.asn, NodeSelector: `${RACK_LABEL}=${r.name}` }]));
   const peers = (b.peers ?? []).map((p) => present({ Address: p.address, ASN: p.asn, Password: p.password, NodeSelector: p.nodeSelector, Import: p.import, Multihop: p.multihop }));
   return `${JSON.stringify({
-    Network: c.network.clusterCIDR, Masquerade: c.network.masquerade, ...(c.network.mtu === undefined ? {} : { MTU: c.network.mtu }),
+    Network: c.network.clusterCIDR, Masquerade: c.network.masquerade, Proxy: c.network.proxy, ...(c.network.mtu === undefined ? {} : { MTU: c.network.mtu }),
     Backend: present({
       Type: b.type, VNI: b.vni, Port: b.port, CrossSubnet: b.crossSubnet, ASN: b.asn, Mesh: b.mesh, Reflectors: b.reflectors, ClusterID: b.clusterId,
       Password: b.password, HoldTime: b.holdTime, Peers: racks.length + peers.length ? [...racks, ...peers] : undefined,

@@ -91,7 +91,7 @@ export function kindLab(yaml: YamlText, name?: string): KindLab {
     apiVersion: 'podway.io/v1alpha1', kind: 'Lab', name: cluster,
     network: {
       clusterCIDR: range, serviceCIDR: services, nodeMask: Math.min(30, Math.max(24, parseCidr(range).prefix)),
-      ...(net.disableDefaultCNI ? { cni: 'none' } : {}),
+      ...(net.kubeProxyMode === 'none' ? { proxy: 'none' as const } : {}), ...(net.disableDefaultCNI ? { cni: 'none' } : {}),
     },
     ...(net.apiServerPort !== undefined && net.apiServerPort > 0 ? { api: { port: net.apiServerPort } } : {}),
     nodes: nodes.map((n, i) => ({
@@ -149,8 +149,7 @@ function notesOf(f: KindFile, nodes: readonly KindNode[], names: readonly string
   };
   const net = f.networking ?? {};
   const here = new Set(['127.0.0.1', 'localhost']);
-  say('networking.serviceSubnet', net.serviceSubnet, `${net.serviceSubnet ?? ''} is kept; Services are not there yet`);
-  say('networking.kubeProxyMode', net.kubeProxyMode, `${net.kubeProxyMode ?? ''} is kept as a wish; there is no kube-proxy, and Services are not there yet`);
+  if (net.kubeProxyMode !== 'none') say('networking.kubeProxyMode', net.kubeProxyMode, `there is no kube-proxy: Services are Podway's own, in nftables, whatever ${net.kubeProxyMode ?? ''} says`);
   if (net.apiServerAddress !== undefined && !here.has(net.apiServerAddress)) {
     say('networking.apiServerAddress', net.apiServerAddress, `${net.apiServerAddress} is not used: the API listens on 127.0.0.1, so that nobody else on the network reaches it`);
   }

@@ -24,7 +24,8 @@ underlay:                        # the network between nodes
 network:                         # the pod network
   clusterCIDR: 10.244.0.0/16     # range of all pods
   nodeMask: 24                   # prefix length of a node's share
-  serviceCIDR: 10.96.0.0/16      # example; kept for Services
+  serviceCIDR: 10.96.0.0/12      # addresses of Services
+  proxy: podway                  # or none: Services are somebody else's
   masquerade: true               # what leaves the cluster takes the node's address
   mtu: 1350                      # example; default: derived
   cni: podway                    # or none: nodes stay NotReady until podway network install
