@@ -23,7 +23,7 @@ import { desiredNode } from './node/desired.js';
 import { BACKEND_ANNOTATION, localNode, peersOf } from './node/peers.js';
 import { backendOf } from './backends/index.js';
 import { birdDaemonControl } from './bgp/index.js';
-import { Supervisor } from './daemons/index.js';
+import { Supervisor, type DaemonPlace } from './daemons/index.js';
 import { acceptNetwork, NETWORK_CONFIG_MAP, networkDigest } from './node/network-change.js';
 import { NetworkMemory, type KnownNetwork } from './node/network-memory.js';
 import { planBackends, type BackendPlan } from './node/transition.js';
@@ -48,6 +48,8 @@ export interface AgentOptions {
   readonly emit: (e: AgentEvent) => void;
   /** The namespace to work in; this process's own by default. */
   readonly netns?: Netns;
+  /** Where programs beside the agent run, when `netns` is not its own. */
+  readonly daemons?: DaemonPlace;
 }
 
 const DEFAULT_RESYNC_MS = 30_000;
@@ -253,7 +255,7 @@ export class Agent {
       if (local.podCidrs.join() !== this.local?.podCidrs.join()) {
         this.ipam.setRanges(setsOfPodCidrs(local.podCidrs));
         await this.remember(local);
-      } else if (this.local === undefined || local.uplink.mtu !== this.local.uplink.mtu || local.uplink.address !== this.local.uplink.address) {
+      } else if (JSON.stringify(local.uplink) !== JSON.stringify(this.local?.uplink)) {
         await this.remember(local);
       }
       this.local = local;
@@ -306,7 +308,7 @@ export class Agent {
 
   /** What the backends in use need to run; nothing is started for those that need nothing. */
   private async runDaemons(local: LocalNode, plan: BackendPlan): Promise<void> {
-    const specs = plan.parts.flatMap((p) => backendOf(p.config).daemons?.(p.config, local, p.peers) ?? []);
+    const specs = plan.parts.flatMap((p) => backendOf(p.config).daemons?.(p.config, local, p.peers, this.o.daemons) ?? []);
     if (specs.length === 0 && !this.supervisor) return;
     this.supervisor ??= new Supervisor({ dir: join(this.o.stateDir, 'daemons'), emit: (e) => this.o.emit(e), controls: { bird: birdDaemonControl } });
     await this.supervisor.apply(specs);

@@ -16,7 +16,7 @@ import { ALIAS_PREFIX, describe, diff, observe, type NetnsState } from '@podway/
 import type { NetworkConfig } from './config.js';
 import type { AgentEvent } from './events.js';
 import { holderName, keyOf, requestedByAnnotation, requestedByText, type AttachmentRecord, type Ipam } from './ipam/index.js';
-import { macOf } from './node/addresses.js';
+import { macOfAll } from './node/addresses.js';
 import type { CniHandler } from './server/index.js';
 import { hostIfname, hostLink, podState, resultOf, unwire, wire, type WiringContext } from './wiring/bridge.js';
 
@@ -48,7 +48,7 @@ export class Attachments implements CniHandler {
         containerId: req.containerId, ifname: req.ifname, network: req.config.name, netns: netnsPath,
         pod: { namespace: pod.namespace, name: pod.name, ...(pod.uid === undefined ? {} : { uid: pod.uid }) },
         fixed,
-        name: (ips) => ({ mac: (req.config.runtimeConfig.mac ?? req.args.MAC ?? macOf(formatIp(ips[0]!))).toLowerCase(), hostIfname: hostIfname(req) }),
+        name: (ips) => ({ mac: (req.config.runtimeConfig.mac ?? req.args.MAC ?? macOfAll(ips.map(formatIp))).toLowerCase(), hostIfname: hostIfname(req) }),
       });
       // From here on every step has its reverse: the device, then the record with its address.
       try {

@@ -30,7 +30,7 @@ export const command = defineCommand({
     }),
   },
   async run({ options, setExitCode }) {
-    const [{ desiredNode, isManaged, localNode, parseNetworkConfig, peersOf, planBackends }, { diff, observe, podwayOwnership }, { Netns }, { Nodes }] = await Promise.all([
+    const [{ desiredNode, isManaged, localNode, parseNetworkConfig, peersOf, planBackends }, { diff, observe, podwayOwnership }, { Netns, readSysctls }, { Nodes }] = await Promise.all([
       import('@podway/agent'), import('@podway/netstate'), import('@podway/kernel'), import('@podway/kube'),
     ]);
     const lab = await openLab(options.lab);
@@ -49,7 +49,8 @@ export const command = defineCommand({
             continue;
           }
           const plan = planBackends(config, undefined, local, peersOf(nodes, name).peers, observed.routes);
-          const changes = diff(desiredNode({ config, local, plan, attachments: [] }), observed, podwayOwnership((a) => isManaged(config.clusterCidrs, a)));
+          const desired = desiredNode({ config, local, plan, attachments: [] });
+          const changes = diff(desired, { ...observed, sysctls: readSysctls(ns, Object.keys(desired.sysctls)) }, podwayOwnership((a) => isManaged(config.clusterCidrs, a)));
           // Pods' own devices belong to attachments, which CHECK looks after.
           for (const c of changes.filter((x) => x.kind !== 'link' || (x.desired ?? x.observed)?.kind !== 'veth')) {
             found.push({ node: name, finding: FINDING[c.op], kind: c.kind, object: c.key, reason: c.reason });
