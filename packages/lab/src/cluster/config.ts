@@ -7,18 +7,22 @@ import { cidrContains, cidrNth, cidrOverlaps, formatCidr, formatIp, parseCidr, p
 import { PodwayError } from '@podway/errors';
 import { z } from 'zod';
 import { BACKEND_TYPES, type BackendType } from '@podway/agent';
+import { byFamily, familyRanges, IP_FAMILIES, secondAddresses, secondFamily, type IpFamily, type SecondFamily, type SecondOfNode } from './families.js';
 import { checkLabName, LabLayout, DEFAULT_LAB, LAB_NAME } from './layout.js';
 
 const cidr = z.string().refine((s) => tryParseIpCidr(s) !== undefined, 'must be a range in CIDR notation, such as 10.244.0.0/16');
 const ip = z.string().refine((s) => tryParseIp(s) !== undefined, 'must be an IP address');
 const dnsLabel = z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'must be a name of lower-case letters, digits and dashes');
 
+/** One, or one of each family. */
+const oneOrTwo = <T extends z.ZodType>(one: T) => z.union([one, z.array(one).min(1).max(2)]);
+
 const API_VERSION = 'podway.io/v1alpha1';
 
 const nodeSchema = z.strictObject({
   name: dnsLabel,
-  address: ip.optional(),
-  podCIDR: cidr.optional(),
+  address: oneOrTwo(ip).optional(),
+  podCIDR: oneOrTwo(cidr).optional(),
   labels: z.record(z.string(), z.string()).optional(),
 });
 
@@ -27,8 +31,8 @@ const podSchema = z.strictObject({
   namespace: dnsLabel.optional(),
   node: dnsLabel.optional(),
   image: z.string().default('podway/web'),
-  /** A fixed address, through the annotation podway.io/ip-addrs. */
-  address: ip.optional(),
+  /** A fixed address (one a family), through the annotation podway.io/ip-addrs. */
+  address: oneOrTwo(ip).optional(),
   labels: z.record(z.string(), z.string()).optional(),
   command: z.array(z.string()).optional(),
 });
@@ -38,12 +42,16 @@ const schema = z.strictObject({
   kind: z.literal('Lab'),
   name: z.string().refine((s) => LAB_NAME.test(s), 'must be at most 32 lower-case letters, digits and dashes').default(DEFAULT_LAB),
   underlay: z.strictObject({
-    subnet: cidr.default('172.18.0.0/16'),
+    subnet: oneOrTwo(cidr).optional(),
     mtu: z.number().int().min(576).max(65535).default(1500),
   }).prefault({}),
   network: z.strictObject({
-    clusterCIDR: cidr.default('10.244.0.0/16'),
-    nodeMask: z.number().int().min(8).max(30).default(24),
+    /** Without ranges: those of this family. Default: ipv4, or what the ranges say. */
+    ipFamily: z.enum(IP_FAMILIES).optional(),
+    clusterCIDR: oneOrTwo(cidr).optional(),
+    /** Bits of a node's IPv4 and IPv6 range; 24 and 64. */
+    nodeMask: z.number().int().min(8).max(30).optional(),
+    nodeMask6: z.number().int().min(16).max(126).optional(),
     backend: z.strictObject({
       type: z.enum(BACKEND_TYPES).default('vxlan'),
       vni: z.number().int().min(1).max(0xffffff).default(1),
@@ -61,12 +69,14 @@ const schema = z.strictObject({
 });
 
 export type LabFile = z.input<typeof schema>;
-export type LabPod = z.output<typeof podSchema>;
+export type LabPod = Omit<z.output<typeof podSchema>, 'address'> & { address?: readonly string[] | undefined };
 
 export interface LabNode {
   readonly name: string;
   readonly address: string;
   readonly podCIDR: string | undefined;
+  /** In the second family, of a lab that has one. */
+  readonly second?: SecondOfNode;
   readonly labels: Readonly<Record<string, string>>;
 }
 
@@ -81,6 +91,8 @@ export interface LabConfig {
     readonly mtu: number | undefined;
     readonly masquerade: boolean;
   };
+  /** Absent: one family only. */
+  readonly second?: SecondFamily | undefined;
   readonly nodes: readonly LabNode[];
   readonly pods: readonly LabPod[];
   readonly images: Readonly<Record<string, string>>;
@@ -99,11 +111,11 @@ const SAMPLE_PODS: readonly LabPod[] = [['web-a', 'm1'], ['web-b', 'm1'], ['web-
 }));
 
 /** The default lab: three nodes, four sample pods. */
-export function defaultLab(name: string = DEFAULT_LAB, nodes = 3): LabConfig {
+export function defaultLab(name: string = DEFAULT_LAB, nodes = 3, ipFamily: IpFamily = 'ipv4'): LabConfig {
   checkLabName(name);
   const names = Array.from({ length: nodes }, (_, i) => `m${i + 1}`);
-  return complete(schema.parse({
-    apiVersion: API_VERSION, kind: 'Lab', name,
+  return fill(schema.parse({
+    apiVersion: API_VERSION, kind: 'Lab', name, network: { ipFamily },
     nodes: names.map((n) => ({ name: n })),
     pods: SAMPLE_PODS.filter((p) => names.includes(p.node ?? '')),
   }), () => undefined);
@@ -120,7 +132,7 @@ export function parseLabFile(text: string, file: string): LabConfig {
       mistakes.push({ ...positionOf(document, lines, path), path: words(path), message });
     };
     const read = schema.safeParse(document.toJS() ?? {});
-    if (read.success) config = complete(read.data, report);
+    if (read.success) config = fill(read.data, report);
     else for (const issue of read.error.issues) report(issue.path, issue.message);
   }
   if (mistakes.length || !config) {
@@ -150,14 +162,51 @@ function positionOf(document: Document, lines: LineCounter, path: readonly Prope
   return { line: 1, column: 1 };
 }
 
+type Report = (path: readonly PropertyKey[], message: string) => void;
+type File = z.output<typeof schema>;
+/** A file's first family, with all ranges, as labs of one family always had it. */
+type FirstFamily = Omit<File, 'underlay' | 'network' | 'nodes' | 'pods'> & {
+  readonly underlay: Omit<File['underlay'], 'subnet'> & { readonly subnet: string };
+  readonly network: Omit<File['network'], 'clusterCIDR' | 'nodeMask' | 'nodeMask6' | 'ipFamily'> & { readonly clusterCIDR: string; readonly nodeMask: number };
+  readonly nodes: readonly (Omit<File['nodes'][number], 'address' | 'podCIDR'> & { readonly address?: string | undefined; readonly podCIDR?: string | undefined })[];
+  readonly pods: readonly LabPod[];
+};
+
+/** Takes the families of a file apart, and puts them together again as a lab. */
+function fill(file: File, report: Report): LabConfig {
+  const { ipFamily, clusterCIDR, nodeMask, nodeMask6, ...network } = file.network;
+  const [first, other] = familyRanges({ ipFamily, subnet: file.underlay.subnet, clusterCIDR, nodeMask, nodeMask6 }, report);
+  const second = other && secondFamily(other, report);
+  const nodes = file.nodes.map((n, i) => {
+    const [address, podCIDR] = [byFamily(n.address, first.subnet), byFamily(n.podCIDR, first.clusterCIDR)];
+    for (const [key, v] of [['address', address], ['podCIDR', podCIDR]] as const) {
+      if (v.second !== undefined && !second) report(['nodes', i, key], `${v.second} is of a family that this lab has not (network.ipFamily: dual)`);
+    }
+    if (second && (podCIDR.first === undefined) !== (podCIDR.second === undefined)) report(['nodes', i, 'podCIDR'], 'give one range of each family, or none');
+    return { ...n, address: address.first, podCIDR: podCIDR.first, more: { name: n.name, address: address.second, podCIDR: podCIDR.second } };
+  });
+  const config = complete({
+    ...file, underlay: { ...file.underlay, subnet: first.subnet }, network: { ...network, clusterCIDR: first.clusterCIDR, nodeMask: first.nodeMask },
+    nodes: nodes.map(({ more: _, ...n }) => n),
+    pods: file.pods.map(({ address, ...p }) => ({ ...p, ...(address === undefined ? {} : { address: typeof address === 'string' ? [address] : address }) })),
+  }, report, second);
+  if (!second) return config;
+  return withSecond(config, second, nodes.map((n) => n.more), report);
+}
+
+function withSecond(config: LabConfig, second: SecondFamily, wishes: Parameters<typeof secondAddresses>[1], report: Report): LabConfig {
+  const more = secondAddresses(second, wishes, report);
+  return { ...config, second, nodes: config.nodes.map((n, i) => ({ ...n, second: more[i]! })) };
+}
+
 /** Fills in addresses and checks what a schema cannot say. */
-function complete(file: z.output<typeof schema>, report: (path: readonly PropertyKey[], message: string) => void): LabConfig {
+function complete(file: FirstFamily, report: Report, second?: SecondFamily): LabConfig {
   const subnet = parseCidr(file.underlay.subnet);
   const cluster = parseCidr(file.network.clusterCIDR);
   if (cluster.family === subnet.family && cidrOverlaps(cluster, subnet)) {
     report(['network', 'clusterCIDR'], `overlaps with the underlay's subnet ${formatCidr(subnet)}`);
   }
-  if (file.network.nodeMask < cluster.prefix) report(['network', 'nodeMask'], `must not be shorter than the cluster's /${cluster.prefix}`);
+  if (file.network.nodeMask < cluster.prefix) report(['network', cluster.family === 4 ? 'nodeMask' : 'nodeMask6'], `must not be shorter than the cluster's /${cluster.prefix}`);
   const gateway = formatIp(cidrNth(subnet, 1));
   const taken = new Map<string, string>([[gateway, "the underlay's router"]]);
   const names = new Set<string>();
@@ -204,7 +253,8 @@ function complete(file: z.output<typeof schema>, report: (path: readonly Propert
     pods.add(key);
     if (p.node !== undefined && !names.has(p.node)) report(['pods', i, 'node'], `there is no node ${p.node}; nodes: ${[...names].join(', ')}`);
     const range = file.nodes.find((n) => n.name === p.node)?.podCIDR ?? file.network.clusterCIDR;
-    if (p.address !== undefined && !cidrContains(parseCidr(range), parseIp(p.address))) {
+    for (const wanted of p.address ?? []) {
+      if (cidrContains(parseCidr(range), parseIp(wanted)) || (second && cidrContains(parseCidr(second.clusterCIDR), parseIp(wanted)))) continue;
       report(['pods', i, 'address'], range === file.network.clusterCIDR ? `is not in the cluster's range ${range}` : `is not in node ${p.node}'s range ${range}`);
     }
   }
@@ -217,25 +267,42 @@ function complete(file: z.output<typeof schema>, report: (path: readonly Propert
 }
 
 /** A lab with one node more. @throws NODE_INVALID with everything that is wrong */
-export function withNode(c: LabConfig, node: { readonly name: string; readonly address?: string; readonly podCIDR?: string; readonly labels?: Readonly<Record<string, string>> }): LabConfig {
+export function withNode(c: LabConfig, node: { readonly name: string; readonly address?: string | readonly string[]; readonly podCIDR?: string | readonly string[]; readonly labels?: Readonly<Record<string, string>> }): LabConfig {
   const mistakes: string[] = [];
   const read = nodeSchema.safeParse(node);
   let config: LabConfig | undefined;
+  const report: Report = (path, message) => mistakes.push(`${path.slice(2).join('.')}: ${message}`);
   if (read.success) {
-    const nodes = [...c.nodes.map(({ podCIDR, ...n }) => ({ ...n, labels: { ...n.labels }, ...(podCIDR === undefined ? {} : { podCIDR }) })), read.data];
-    config = complete(
-      { apiVersion: API_VERSION, kind: 'Lab', ...c, network: { ...c.network }, nodes, pods: [...c.pods], images: { ...c.images } },
-      (path, message) => mistakes.push(`${path.slice(2).join('.')}: ${message}`),
-    );
+    const [address, podCIDR] = [byFamily(read.data.address, c.underlay.subnet), byFamily(read.data.podCIDR, c.network.clusterCIDR)];
+    const wishes = [
+      ...c.nodes.map((n) => ({ name: n.name, address: n.second?.address, podCIDR: n.second?.podCIDR })),
+      { name: read.data.name, address: address.second, podCIDR: podCIDR.second },
+    ];
+    if (!c.second && (address.second ?? podCIDR.second) !== undefined) report(['', '', 'address'], `${address.second ?? podCIDR.second} is of a family that this lab has not`);
+    if (c.second && (podCIDR.first === undefined) !== (podCIDR.second === undefined)) report(['', '', 'podCIDR'], 'give one range of each family, or none');
+    const nodes = [
+      ...c.nodes.map(({ podCIDR: range, second: _, ...n }) => ({ ...n, labels: { ...n.labels }, ...(range === undefined ? {} : { podCIDR: range }) })),
+      { ...read.data, address: address.first, podCIDR: podCIDR.first },
+    ];
+    config = complete({ apiVersion: API_VERSION, kind: 'Lab', ...c, network: { ...c.network }, nodes, pods: [...c.pods], images: { ...c.images } }, report, c.second);
+    if (c.second) config = withSecond(config, c.second, wishes, report);
   } else for (const issue of read.error.issues) mistakes.push(`${issue.path.join('.')}: ${issue.message}`);
   if (config && mistakes.length === 0) return config;
   throw new PodwayError('NODE_INVALID', `node ${node.name} cannot be added`, { object: `lab ${c.name}`, said: mistakes.join('; ') });
 }
 
+/** The ranges of a lab's families, the first first. */
+export const clusterRanges = (c: LabConfig): { readonly cidr: string; readonly nodePrefix: number }[] =>
+  [c.network, ...(c.second ? [c.second] : [])].map((r) => ({ cidr: r.clusterCIDR, nodePrefix: r.nodeMask }));
+
+/** A node's addresses, one a family. */
+export const nodeAddresses = (n: LabNode): string[] => [n.address, ...(n.second ? [n.second.address] : [])];
+
 /** The network as the agents read it: a net-conf.json. */
 export function netConf(c: LabConfig): string {
+  const [v4, v6] = [false, true].map((six) => clusterRanges(c).find((r) => r.cidr.includes(':') === six)?.cidr);
   return `${JSON.stringify({
-    Network: c.network.clusterCIDR, Masquerade: c.network.masquerade, ...(c.network.mtu === undefined ? {} : { MTU: c.network.mtu }),
+    ...(v4 === undefined ? { EnableIPv4: false } : { Network: v4 }), ...(v6 === undefined ? {} : { EnableIPv6: true, IPv6Network: v6 }), Masquerade: c.network.masquerade, ...(c.network.mtu === undefined ? {} : { MTU: c.network.mtu }),
     Backend: { Type: c.network.backend.type, VNI: c.network.backend.vni, Port: c.network.backend.port, CrossSubnet: c.network.backend.crossSubnet },
   })}\n`;
 }

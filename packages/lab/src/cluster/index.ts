@@ -8,4 +8,5 @@ export { binary, DEFAULT_LAB, LABS_DIR, LabLayout, checkLabName } from './layout
 export { launch, type Launched, type LaunchOptions } from './launch.js';
 export * from './map.js';
 export { isRunning, labNames, mustRun, nameFlag, readState, startOf, type LabState, type NodeState } from './state.js';
-export { INTERNET_ADDRESS, OUTSIDE_ADDRESS } from './underlay.js';
+export { outsideAddresses } from './underlay.js';
+export { IP_FAMILIES, type IpFamily } from './families.js';

@@ -6,7 +6,7 @@
 import { rmSync } from 'node:fs';
 import { isPodwayError, PodwayError } from '@podway/errors';
 import { Netns, RtNetlink, type RouteInfo } from '@podway/kernel';
-import { Nodes, Pods, type Node, type ObjectClient, type Pod } from '@podway/kube';
+import { Nodes, podCidrsOf, Pods, type Node, type ObjectClient, type Pod } from '@podway/kube';
 import { withNode, type LabConfig, type LabNode } from './config.js';
 import type { MembershipResult, NewNode, Step } from './control.js';
 import type { LabLayout } from './layout.js';
@@ -142,7 +142,7 @@ const gone = (deletion: Promise<unknown>): Promise<void> => deletion.then(() => 
 
 async function rangesOf(client: ObjectClient, hosts: readonly NodeHost[]): Promise<string[]> {
   const names = new Set(hosts.map((h) => h.node.name));
-  return (await client.list(Nodes)).filter((n) => names.has(n.metadata?.name ?? '')).flatMap((n) => n.spec?.podCIDR ?? []);
+  return (await client.list(Nodes)).filter((n) => names.has(n.metadata?.name ?? '')).flatMap(podCidrsOf);
 }
 
 const wayTo = (nl: RtNetlink, podCIDR: string): RouteInfo | undefined => nl.routes().find((r) => r.dst === podCIDR && r.gateway !== undefined);

@@ -3,19 +3,30 @@
  *
  *   node eth0 ─── port of br0 (switch)  172.18.0.1/16 (router)  outside0 ─── eth0 of `outside`
  *
- * `outside` stands for the internet: it has a public test address (RFC 5737) and answers for
- * 8.8.8.8 as well. It has no route to pod ranges: what is not masqueraded gets no answer, as
+ * `outside` stands for the internet: it has a public test address (RFC 5737, RFC 3849) and answers for
+ * 8.8.8.8 and 2001:4860:4860::8888 as well. It has no route to pod ranges: what is not masqueraded gets no answer, as
  * in the world.
  */
 import { Netns, RtNetlink, sysctlDevice, writeSysctl } from '@podway/kernel';
-import type { LabConfig, LabNode } from './config.js';
+import { nodeAddresses, type LabConfig, type LabNode } from './config.js';
 import type { LabLayout } from './layout.js';
 
 const SWITCH = 'br0';
-const OUTSIDE_NET = { router: '203.0.113.1', outside: '203.0.113.10', prefix: 24 } as const;
-export const OUTSIDE_ADDRESS = OUTSIDE_NET.outside;
-/** The stand-in for the internet's best-known address. */
-export const INTERNET_ADDRESS = '8.8.8.8';
+/** `internet` stands for the internet's best-known address. */
+const OUTSIDE = {
+  ipv4: { router: '203.0.113.1', outside: '203.0.113.10', prefix: 24, internet: '8.8.8.8', internetPrefix: 32, any: '0.0.0.0/0' },
+  ipv6: { router: '2001:db8:113::1', outside: '2001:db8:113::10', prefix: 64, internet: '2001:4860:4860::8888', internetPrefix: 128, any: '::/0' },
+} as const;
+type Family = keyof typeof OUTSIDE;
+const familyOf = (text: string): Family => (text.includes(':') ? 'ipv6' : 'ipv4');
+
+/** Each family of the underlay, the first first. */
+const familiesOf = (c: LabConfig) =>
+  [c.underlay, ...(c.second ? [c.second] : [])].map(({ subnet, prefix, gateway }) => ({ subnet, prefix, gateway, beyond: OUTSIDE[familyOf(subnet)] }));
+
+/** What answers beyond the underlay, by the lab's families. */
+export const outsideAddresses = (c: LabConfig): { readonly outside: string; readonly internet: string }[] =>
+  familiesOf(c).map(({ beyond }) => ({ outside: beyond.outside, internet: beyond.internet }));
 const alias = (layout: LabLayout, what: string) => `podway: lab ${layout.name} ${what}`;
 
 /** Creates both namespaces. @throws NETNS_EXISTS when the lab's names are taken. */
@@ -27,20 +38,26 @@ export function createUnderlay(layout: LabLayout, config: LabConfig): void {
       nl.setLink('lo', { up: true });
       const bridge = nl.createLink({ kind: 'bridge', name: SWITCH, mtu: config.underlay.mtu, alias: alias(layout, 'switch'), bridge: { stpState: 0 } });
       nl.setLink(bridge.index, { up: true });
-      nl.addAddr({ index: bridge.index, address: config.underlay.gateway, prefix: config.underlay.prefix });
+      for (const f of familiesOf(config)) nl.addAddr({ index: bridge.index, address: f.gateway, prefix: f.prefix });
       const out = nl.createLink({ kind: 'veth', name: 'outside0', alias: alias(layout, 'link to outside'), peer: { name: 'eth0', netnsFd: outside.fd } });
       nl.setLink(out.index, { up: true });
       RtNetlink.with(outside, (o) => {
         o.setLink('lo', { up: true });
         o.setLink('eth0', { up: true });
-        o.addAddr({ index: o.mustLink('eth0').index, address: OUTSIDE_NET.outside, prefix: OUTSIDE_NET.prefix });
-        o.addAddr({ index: o.mustLink('lo').index, address: INTERNET_ADDRESS, prefix: 32 });
-        o.addRoute({ dst: config.underlay.subnet, gateway: OUTSIDE_NET.router, index: o.mustLink('eth0').index });
+        const [eth0, lo] = [o.mustLink('eth0').index, o.mustLink('lo').index];
+        for (const { subnet, beyond } of familiesOf(config)) {
+          o.addAddr({ index: eth0, address: beyond.outside, prefix: beyond.prefix });
+          o.addAddr({ index: lo, address: beyond.internet, prefix: beyond.internetPrefix });
+          o.addRoute({ dst: subnet, gateway: beyond.router, index: eth0 });
+        }
       });
-      nl.addAddr({ index: out.index, address: OUTSIDE_NET.router, prefix: OUTSIDE_NET.prefix });
-      nl.addRoute({ dst: '0.0.0.0/0', gateway: OUTSIDE_NET.outside, index: out.index });
+      for (const { beyond } of familiesOf(config)) {
+        nl.addAddr({ index: out.index, address: beyond.router, prefix: beyond.prefix });
+        nl.addRoute({ dst: beyond.any, gateway: beyond.outside, index: out.index });
+      }
     });
     writeSysctl(underlay, 'net.ipv4.ip_forward', '1');
+    if (familiesOf(config).some((f) => f.beyond === OUTSIDE.ipv6)) writeSysctl(underlay, 'net.ipv6.conf.all.forwarding', '1');
   } finally {
     underlay.close();
     outside.close();
@@ -66,8 +83,10 @@ export function createNodeNetns(layout: LabLayout, config: LabConfig, { node, po
       nl.setLink('lo', { up: true });
       const eth0 = nl.mustLink('eth0');
       nl.setLink(eth0.index, { up: true });
-      nl.addAddr({ index: eth0.index, address: node.address, prefix: config.underlay.prefix });
-      nl.addRoute({ dst: '0.0.0.0/0', gateway: config.underlay.gateway, index: eth0.index });
+      for (const [i, f] of familiesOf(config).entries()) {
+        nl.addAddr({ index: eth0.index, address: nodeAddresses(node)[i]!, prefix: f.prefix });
+        nl.addRoute({ dst: f.beyond.any, gateway: f.gateway, index: eth0.index });
+      }
     });
     // Like a fresh machine: the agent turns forwarding on, not the lab.
     writeSysctl(ns, `net.ipv4.conf.${sysctlDevice('eth0')}.forwarding`, '0');
