@@ -52,12 +52,14 @@ export function simulateReply(world: World, flow: Flow, request: Trace, facts: R
   if ((outcome.kind !== 'delivered' && !refused) || final.vxlan) return undefined;
   const index = new WorldIndex(world);
   const known = new Set(request.hops.map((h) => h.netns));
+  // An echo to an anycast address is answered from one of the host's own (icmpv6_echo_reply).
+  const anycast = final.l4.proto === 'icmp' && (index.namespace(outcome.netns)?.state.routes.some((r) => r.type === 'anycast' && r.dst === `${final.dst}/128`) ?? false);
   const packet: Packet = {
-    src: final.dst, dst: final.src, mark: 0, ttl: facts.ttl ?? defaultTtl(index, outcome.netns, final.src),
+    src: anycast ? '' : final.dst, dst: final.src, mark: 0, ttl: facts.ttl ?? defaultTtl(index, outcome.netns, final.src),
     // Answers to an echo are made without DF (icmp_push_reply); TCP sets it, UDP by default too.
     dontFragment: facts.dontFragment ?? final.l4.proto !== 'icmp', length: facts.length ?? (refused ? (isV6(final.dst) ? IPV6_HEADER : IPV4_HEADER) + TCP_HEADER : final.length), l4: answerOf(final.l4),
   };
-  const reverse: Flow = { from: outcome.netns, dst: packet.dst, src: packet.src, proto: flow.proto };
+  const reverse: Flow = { from: outcome.netns, dst: packet.dst, ...(packet.src ? { src: packet.src } : {}), proto: flow.proto };
   return { flow: reverse, traces: run({ index, answering: request.translations, known }, outcome.netns, packet) };
 }
 
