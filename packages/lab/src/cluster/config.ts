@@ -14,8 +14,16 @@ const cidr = z.string().refine((s) => tryParseIpCidr(s) !== undefined, 'must be 
 const ip = z.string().refine((s) => tryParseIp(s) !== undefined, 'must be an IP address');
 const dnsLabel = z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'must be a name of lower-case letters, digits and dashes');
 
-/** One, or one of each family. */
-const oneOrTwo = <T extends z.ZodType>(one: T) => z.union([one, z.array(one).min(1).max(2)]);
+/** One, or one of each family. Not a union of the two: its mistakes would be told as "invalid input". */
+const oneOrTwo = (one: z.ZodType<string>) => z.custom<string | readonly string[]>().transform((value, context): readonly string[] => {
+  const list = Array.isArray(value) ? (value as unknown[]) : [value];
+  if (list.length === 0 || list.length > 2) context.addIssue('must be one, or one of IPv4 and one of IPv6');
+  for (const [i, item] of list.entries()) {
+    const read = one.safeParse(item);
+    for (const issue of read.error?.issues ?? []) context.addIssue({ code: 'custom', message: issue.message, path: Array.isArray(value) ? [i] : [], input: item });
+  }
+  return list as string[];
+});
 
 const API_VERSION = 'podway.io/v1alpha1';
 
@@ -69,7 +77,7 @@ const schema = z.strictObject({
 });
 
 export type LabFile = z.input<typeof schema>;
-export type LabPod = Omit<z.output<typeof podSchema>, 'address'> & { address?: readonly string[] | undefined };
+export type LabPod = z.output<typeof podSchema>;
 
 export interface LabNode {
   readonly name: string;
@@ -188,7 +196,6 @@ function fill(file: File, report: Report): LabConfig {
   const config = complete({
     ...file, underlay: { ...file.underlay, subnet: first.subnet }, network: { ...network, clusterCIDR: first.clusterCIDR, nodeMask: first.nodeMask },
     nodes: nodes.map(({ more: _, ...n }) => n),
-    pods: file.pods.map(({ address, ...p }) => ({ ...p, ...(address === undefined ? {} : { address: typeof address === 'string' ? [address] : address }) })),
   }, report, second);
   if (!second) return config;
   return withSecond(config, second, nodes.map((n) => n.more), report);

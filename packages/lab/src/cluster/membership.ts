@@ -7,7 +7,7 @@ import { rmSync } from 'node:fs';
 import { isPodwayError, PodwayError } from '@podway/errors';
 import { Netns, RtNetlink, type RouteInfo } from '@podway/kernel';
 import { Nodes, podCidrsOf, Pods, type Node, type ObjectClient, type Pod } from '@podway/kube';
-import { withNode, type LabConfig, type LabNode } from './config.js';
+import { nodeAddresses, withNode, type LabConfig, type LabNode } from './config.js';
 import type { MembershipResult, NewNode, Step } from './control.js';
 import type { LabLayout } from './layout.js';
 import type { NodeHost } from './node-host.js';
@@ -80,7 +80,8 @@ export async function addNode(c: MembershipContext, wish: NewNode, tell: (s: Ste
     clock.step(`route, neighbour and FDB entry on ${peers.length} peers`);
     await until(`node ${node.name} to be Ready`, async () => isReady(await c.client.get(Nodes, node.name)));
     clock.step('Ready');
-    return { node: node.name, address: node.address, podCIDR, steps: clock.steps, peers: sorted(known) };
+    const podCIDRs = podCidrsOf(await c.client.get(Nodes, node.name));
+    return { node: node.name, address: node.address, podCIDR, addresses: nodeAddresses(node), podCIDRs, steps: clock.steps, peers: sorted(known) };
   } catch (e) {
     await demolish(c, node.name);
     c.remember(before);
