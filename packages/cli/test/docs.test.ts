@@ -121,7 +121,7 @@ test('every drop reason that the simulation knows is explained', () => {
 });
 
 test('the lab file reference names every key of the schema, and no other', () => {
-  const keys = (source: string): string[] => [...source.matchAll(/^\s*([a-zA-Z]+): (?:z\b|cidr\b|ip\b|dnsLabel\b|z\.)/gm)].map((m) => m[1] ?? '');
+  const keys = (source: string): string[] => [...source.matchAll(/^\s*([a-zA-Z]+): (?:z\b|cidr\b|ip\b|dnsLabel\b|oneOrTwo\b|z\.)/gm)].map((m) => m[1] ?? '');
   const inSchema = new Set(keys(read('packages/lab/src/cluster/config.ts').split('export type LabFile')[0] ?? ''));
   const inPage = [...read('docs/lab.md').matchAll(/^\| `([a-zA-Z.[\]]+)` \|/gm)].map((m) => (m[1] ?? '').replace(/\[\]/g, ''));
   assert.ok(inPage.length > 15);

@@ -26,11 +26,14 @@ export const command = defineCommand({
       verb: 'add-node',
       node: {
         name: args.name, labels,
-        ...(options.address === undefined ? {} : { address: options.address.split(',') }), ...(options.podCidr === undefined ? {} : { podCIDR: options.podCidr.split(',') }),
+        ...(options.address === undefined ? {} : { address: oneOrMore(options.address) }), ...(options.podCidr === undefined ? {} : { podCIDR: oneOrMore(options.podCidr) }),
       },
     }, (s) => status(s.name), signal));
   },
 });
+
+/** `172.18.0.9` or `172.18.0.9,fd18::9`. */
+const oneOrMore = (text: string): string | string[] => (text.includes(',') ? text.split(',').map((t) => t.trim()) : text);
 
 /** Steps with the milliseconds since the request, and when each peer's kernel was right. Pure. */
 export function stepsText(title: string, r: MembershipResult, peer: string): string {
