@@ -252,12 +252,9 @@ export class Agent {
       const state = observe(this.ns, { nft: false });
       const local = localNode(self, state);
       if (!local) return;
-      if (local.podCidrs.join() !== this.local?.podCidrs.join()) {
-        this.ipam.setRanges(setsOfPodCidrs(local.podCidrs));
-        await this.remember(local);
-      } else if (JSON.stringify(local.uplink) !== JSON.stringify(this.local?.uplink)) {
-        await this.remember(local);
-      }
+      const moved = local.podCidrs.join() !== this.local?.podCidrs.join();
+      if (moved) this.ipam.setRanges(setsOfPodCidrs(local.podCidrs));
+      if (moved || JSON.stringify(local.uplink) !== JSON.stringify(this.local?.uplink)) await this.remember(local);
       this.local = local;
       await this.memory.save(this.known);
       const began = performance.now();
