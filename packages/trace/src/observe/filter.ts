@@ -42,8 +42,8 @@ export function filterFor(proto: Flow['proto'], addresses: readonly string[], vx
   return `(${bare}) or ${within('udp')} or ${within('ip6')}`;
 }
 
-/** Where a frame has the protocol number of its innermost header: bare, or within VXLAN over IPv4 or IPv6. */
-const PROTOCOL_AT = [14, 64, 84].flatMap((ip) => [ip + INNER.inet.protocol, ip + INNER.inet6.protocol]);
+/** Where a frame has the protocol number of its innermost header, and that of ICMP there: bare, or within VXLAN over IPv4 or IPv6. */
+const ICMP_AT = [14, 64, 84].flatMap((ip) => (['inet', 'inet6'] as const).map((f) => [ip + INNER[f].protocol, NUMBER[f].icmp] as const));
 
 /**
  * Whether a packet can be a probe, an answer or an error about one: on a busy device most of a flow is neither, and need not be decoded.
@@ -51,5 +51,5 @@ const PROTOCOL_AT = [14, 64, 84].flatMap((ip) => [ip + INNER.inet.protocol, ip +
  */
 export function mayMatter(bytes: Buffer, marks: readonly Buffer[], proto: Flow['proto'] | undefined): boolean {
   if (proto !== 'udp') return true;
-  return PROTOCOL_AT.some((at) => bytes[at] === NUMBER.inet.icmp || bytes[at] === NUMBER.inet6.icmp) || marks.some((m) => bytes.includes(m));
+  return ICMP_AT.some(([at, icmp]) => bytes[at] === icmp) || marks.some((m) => bytes.includes(m));
 }
