@@ -23,7 +23,7 @@ export class Reconciler {
 
   /** Reads the kernel, compares, applies. @returns the number of changes made. */
   full(desired: NetnsState): Applied {
-    return this.apply(desired, observe(this.ns));
+    return this.apply(desired, observe(this.ns, { sysctls: Object.keys(desired.sysctls) }));
   }
 
   /**
