@@ -19,7 +19,12 @@ export interface VxlanConfig {
   readonly device6: string;
   /** Encapsulate only for nodes on another subnet (Flannel's DirectRouting). */
   readonly crossSubnet: boolean;
+  /** Of the outer IPv4 header. `inherit`: as the inner one has it. With `set` a packet that does not fit the underlay is dropped, not fragmented. */
+  readonly df: (typeof OUTER_DF)[number];
 }
+
+/** In the order of enum ifla_vxlan_df (linux/if_link.h). */
+export const OUTER_DF = ['unset', 'set', 'inherit'] as const;
 
 export interface HostGwConfig {
   readonly type: 'host-gw';
@@ -75,6 +80,7 @@ const schema = z.object({
     Device: ifname.optional(),
     DirectRouting: z.boolean().optional(),
     CrossSubnet: z.boolean().optional(),
+    DF: z.enum(OUTER_DF).default('unset'),
     MTU: mtu.optional(),
     ASN: z.number().int().default(64512),
     Mesh: z.boolean().default(true),
@@ -97,7 +103,7 @@ type Raw = z.output<typeof schema>['Backend'];
 
 /** One line a backend. The device names of the first two are what tutorials and tools look for. */
 const BACKENDS: { readonly [T in BackendType]: (raw: Raw) => Extract<BackendConfig, { type: T }> } = {
-  vxlan: (b) => ({ type: 'vxlan', vni: b.VNI, port: b.Port, ...vtepNames(b.VNI, b.Device), crossSubnet: b.CrossSubnet ?? b.DirectRouting ?? false }),
+  vxlan: (b) => ({ type: 'vxlan', vni: b.VNI, port: b.Port, ...vtepNames(b.VNI, b.Device), crossSubnet: b.CrossSubnet ?? b.DirectRouting ?? false, df: b.DF }),
   'host-gw': () => ({ type: 'host-gw' }),
   ipip: (b) => ({ type: 'ipip', device: b.Device ?? 'flannel.ipip', crossSubnet: b.CrossSubnet ?? b.DirectRouting ?? false }),
   bgp: (b) => defined({
