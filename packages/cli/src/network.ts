@@ -6,7 +6,7 @@ export interface NetworkView {
   readonly clusterCidrs: readonly string[];
   /** Text of the net-conf.json. */
   readonly text: string;
-  readonly nodes: readonly { readonly name: string; readonly publicIP: string | undefined; readonly uses: string | undefined; readonly accepts: readonly string[]; readonly judged: string | undefined; readonly problem: string | undefined }[];
+  readonly nodes: readonly { readonly name: string; readonly publicIP: string | undefined; readonly secondIP?: string; readonly uses: string | undefined; readonly accepts: readonly string[]; readonly judged: string | undefined; readonly problem: string | undefined }[];
 }
 
 export async function readNetwork(client: ObjectClient): Promise<NetworkView> {
@@ -16,7 +16,7 @@ export async function readNetwork(client: ObjectClient): Promise<NetworkView> {
   const config = parseNetworkConfig(text);
   const nodes = (await client.list(Nodes)).map((n) => {
     const ends = nodeEnds(n);
-    return { name: n.metadata?.name ?? '', publicIP: ends?.publicIP, uses: ends?.uses, accepts: Object.keys(ends?.accepts ?? {}), judged: ends?.judged, problem: ends?.problem };
+    return { name: n.metadata?.name ?? '', publicIP: ends?.publicIP, ...(ends?.secondIP === undefined ? {} : { secondIP: ends.secondIP }), uses: ends?.uses, accepts: Object.keys(ends?.accepts ?? {}), judged: ends?.judged, problem: ends?.problem };
   });
   return { backend: config.backend.type, clusterCidrs: config.clusterCidrs, text, nodes: nodes.sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true })) };
 }

@@ -119,7 +119,7 @@ function linkState(l: LinkInfo, name: Namer): Link {
       vlanFiltering: bridge.vlanFiltering,
       // The kernel counts in hundredths of a second (USER_HZ).
       ageingTime: bridge.ageingTime === undefined ? undefined : bridge.ageingTime / 100,
-      nfCallIptables: bridge.nfCallIptables, mcastSnooping: bridge.mcastSnooping,
+      nfCallIptables: bridge.nfCallIptables, nfCallIp6tables: bridge.nfCallIp6tables, mcastSnooping: bridge.mcastSnooping,
     }),
     port: port && compact({
       state: port.state, hairpin: port.hairpin, isolated: port.isolated, learning: port.learning, flood: port.unicastFlood,

@@ -48,6 +48,7 @@ export interface BridgeState {
   /** Seconds. */
   readonly ageingTime?: number;
   readonly nfCallIptables?: boolean;
+  readonly nfCallIp6tables?: boolean;
   readonly mcastSnooping?: boolean;
 }
 

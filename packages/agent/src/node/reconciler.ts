@@ -24,7 +24,7 @@ export class Reconciler {
   /** Reads the kernel, compares, applies. @returns the number of changes made. */
   full(desired: NetnsState): Applied {
     // The table of Services can be large, and is compared by its own part.
-    return this.apply(desired, observe(this.ns, { tables: [NFT_TABLE] }));
+    return this.apply(desired, observe(this.ns, { tables: [NFT_TABLE], sysctls: Object.keys(desired.sysctls) }));
   }
 
   /**

@@ -33,7 +33,7 @@ export const command = defineCommand({
   async run({ options, setExitCode }) {
     const [
       { desiredNode, driftLines, ifbName, isManaged, localNode, observedTable, parseNetworkConfig, peersOf, planBackends, readAttachments, serviceEntries, serviceSurroundings, ServiceTable, TABLE, tableDrift },
-      { diff, observe, podwayOwnership }, { Netns }, { EndpointSlices, Nodes, PROXY_NAME_LABEL, serviceKey, serviceKeyOfSlice, serviceModel, Services },
+      { diff, observe, podwayOwnership }, { Netns, readSysctls }, { EndpointSlices, Nodes, PROXY_NAME_LABEL, serviceKey, serviceKeyOfSlice, serviceModel, Services },
     ] = await Promise.all([
       import('@podway/agent'), import('@podway/netstate'), import('@podway/kernel'), import('@podway/kube'),
     ]);
@@ -67,7 +67,8 @@ export const command = defineCommand({
             for (const d of driftLines(tableDrift(table, observedTable(observed.nft), surroundings.clusterCidrs))) found.push({ node: name, kind: 'services', ...d });
           }
           const attachments = await readAttachments(join(lab.layout.node(name).state, 'attachments'));
-          const changes = diff(desiredNode({ config, local, plan, attachments }), observed, podwayOwnership((a) => isManaged(config.clusterCidrs, a)));
+          const desired = desiredNode({ config, local, plan, attachments });
+          const changes = diff(desired, { ...observed, sysctls: readSysctls(ns, Object.keys(desired.sysctls)) }, podwayOwnership((a) => isManaged(config.clusterCidrs, a)));
           // What an ADD or DEL is at work on is neither missing nor extra.
           const busy = new Set(attachments.filter((r) => r.phase !== 'ready').flatMap((r) => [r.hostIfname, ifbName(r)]));
           for (const c of changes.filter((x) => !busy.has(x.kind === 'qdisc' ? (x.desired ?? x.observed)!.dev : x.key))) {

@@ -29,6 +29,8 @@ export const command = defineCommand({
   arguments: { src: required('a pod, node/NAME, or outside', 'pods'), dst: required('a pod, node/NAME, a Service or an address, with :PORT for TCP and UDP', 'pods') },
   options: {
     ...labOption,
+    ipv4: flag('by IPv4 (the default where the target has both)', { short: '-4' }),
+    ipv6: flag('by IPv6', { short: '-6' }),
     proto: choice('PROTO', ['icmp', 'tcp', 'udp'], 'what is sent (default: icmp, or tcp when there is a port)', { short: '-p' }),
     size: integer('BYTES', 'IP length of the packet, which is then sent with DF', { min: 28, max: 65535 }),
     static: flag('only predict: no packet is sent'),
@@ -43,6 +45,7 @@ export const command = defineCommand({
     ['podway trace web-a svc/web', 'to a Service: the translation, and all endpoints it may lead to'],
     ['podway trace node/m1 web-d --pcap hops.pcapng', 'from a node; all hops into a file for Wireshark'],
     ['podway trace web-a web-d --size 1450', 'the largest packet that fits, with DF set'],
+    ['podway trace web-a web-d -6', 'by IPv6, neighbour discovery included'],
     ['podway trace web-a web-d --static --steps', 'every look-up, without a packet'],
   ],
   needsRoot: true,
@@ -54,13 +57,15 @@ export const command = defineCommand({
     json: (t) => t.report,
   },
   async run({ args, options, signal, onExit, setExitCode, style }) {
+    if (options.ipv4 && options.ipv6) throw usageError('-4 and -6 exclude each other');
+    const wanted = options.ipv6 ? 'IPv6' : options.ipv4 ? 'IPv4' : undefined;
     if (options.static && options.pcap !== undefined) throw usageError('--static and --pcap exclude each other', 'Without packets there is nothing to save.');
     const { buildReport, observeFlow, renderReport, savePcapng, simulateRoundTrip } = await import('@podway/trace');
     const read = await labWorld(options.lab);
     onExit(() => read.live.close());
     const source = findTarget(read, args.src, { pod: 'eth0', node: 'any' });
-    const service = await serviceAddress(options.lab, args.dst, read);
-    const { address, port } = service ?? destination(args.dst, (word) => {
+    const service = await serviceAddress(options.lab, args.dst, wanted, read);
+    const { address, port } = service ?? destination(args.dst, wanted, (word) => {
       const t = findTarget(read, word, { pod: 'eth0', node: 'any' });
       if (t.kind === 'pod') return t.pod.ips;
       if (t.kind === 'node') return read.world.nodes.find((n) => n.name === t.node)?.addresses ?? [];
@@ -105,7 +110,7 @@ function claim(path: string): { readonly path: string; write<T>(act: (path: stri
  * A Service's address and port, when the word means one: `svc/web`, or `web` where no pod, node or part of the lab has that name.
  * @throws SERVICE_NO_ADDRESS, SERVICE_NO_PORT
  */
-async function serviceAddress(lab: string, word: string, read: ReadWorld): Promise<{ address: string; port: number; proto: 'tcp' | 'udp' } | undefined> {
+async function serviceAddress(lab: string, word: string, wanted: 'IPv4' | 'IPv6' | undefined, read: ReadWorld): Promise<{ address: string; port: number; proto: 'tcp' | 'udp' } | undefined> {
   const m = /^((?:svc|service|services)\/)?([^:/]+(?:\/[^:/]+)?)(?::([^:/]+))?$/.exec(word);
   if (!m || /^\d+\.\d+\.\d+\.\d+$/.test(m[2]!) || m[2]!.startsWith('node/')) return undefined;
   const [, prefix, name, portWord] = m;
@@ -116,8 +121,10 @@ async function serviceAddress(lab: string, word: string, read: ReadWorld): Promi
     if (!found) return undefined;
     const { spec } = found.service;
     const object = `Service ${name!}`;
-    const address = spec?.clusterIP;
-    if (address === undefined || address === '' || address === 'None') {
+    const all = (spec?.clusterIPs ?? [spec?.clusterIP ?? '']).filter((a) => a !== '' && a !== 'None');
+    const address = all.find((a) => wanted === undefined || a.includes(':') === (wanted === 'IPv6'));
+    if (address === undefined) {
+      if (all.length) throw new PodwayError('SERVICE_NO_ADDRESS', `Service ${name!} has no ${wanted ?? ''} address`, { object, hint: `It has ${all.join(', ')}.` });
       throw new PodwayError('SERVICE_NO_ADDRESS', `Service ${name!} has no address of its own`, { object, hint: spec?.type === 'ExternalName' ? `It is a name for ${spec.externalName ?? ''}.` : 'It is headless: its name leads to the pods themselves. See: podway service ' + name! });
     }
     const ports = spec?.ports ?? [];
@@ -141,14 +148,23 @@ function isTarget(read: ReadWorld, word: string): boolean {
 }
 
 /** `web-d`, `web-d:80`, `10.244.2.5`, `10.244.2.5:80`, `fd00::5`, `[fd00::5]:80`. */
-function destination(word: string, addressesOf: (name: string) => readonly string[]): { address: string; port: number | undefined } {
+function destination(word: string, wanted: 'IPv4' | 'IPv6' | undefined, addressesOf: (name: string) => readonly string[]): { address: string; port: number | undefined } {
   const bracketed = /^\[([^\]]+)\](?::(\d+))?$/.exec(word);
   const plain = /^([^:]+)(?::(\d+))?$/.exec(word);
   const [, name = word, portText] = bracketed ?? plain ?? [];
   const port = portText === undefined ? undefined : Number(portText);
   if (port !== undefined && (port < 1 || port > 65535)) throw usageError(`${port} is not a port`, 'Ports go from 1 to 65535.');
-  if (/^\d+\.\d+\.\d+\.\d+$/.test(name) || name.includes(':')) return { address: name, port };
-  const [address] = addressesOf(name);
-  if (address === undefined) throw new PodwayError('TARGET_NO_ADDRESS', `${name} has no address`, { object: name });
+  const is = (a: string): boolean => wanted === undefined || a.includes(':') === (wanted === 'IPv6');
+  if (/^\d+\.\d+\.\d+\.\d+$/.test(name) || name.includes(':')) {
+    if (!is(name)) throw usageError(`${name} is no ${wanted} address`);
+    return { address: name.toLowerCase(), port };
+  }
+  const all = addressesOf(name);
+  const address = all.find(is);
+  if (address === undefined) {
+    throw new PodwayError('TARGET_NO_ADDRESS', `${name} has no ${wanted === undefined ? '' : `${wanted} `}address`, {
+      object: name, ...(all.length ? { hint: `It has ${all.join(', ')}.` } : {}),
+    });
+  }
   return { address, port };
 }
