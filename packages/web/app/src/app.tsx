@@ -20,7 +20,7 @@ export function App() {
     <Translation value={words}>
       <a className="skip" href="#main" onClick={(e) => (e.preventDefault(), document.getElementById('main')?.focus())}>{t('skip')}</a>
       <header className="top">
-        <a className="brand" href="#/map"><img src="/icon.svg" alt="" width="22" height="22" />Podway</a>
+        <a className="brand" href="#/map" aria-label="Podway"><img src="/icon.svg" alt="" width="22" height="22" /><span>Podway</span></a>
         <nav aria-label={t('views')}>
           <Tab route={route} view="map" /><Tab route={route} view="node" /><Tab route={route} view="path" />
         </nav>
@@ -38,7 +38,11 @@ export function App() {
 
 function View({ route, live }: { route: Route; live: LiveState }) {
   const topology = live.topology!;
-  const close = (): void => replaceHash(hrefOf({ view: route.view, node: route.node, path: route.path }));
+  // The keyboard goes on where it was: at what had been chosen.
+  const close = (): void => {
+    document.querySelector<HTMLElement>('.view [aria-current="true"]')?.focus();
+    replaceHash(hrefOf({ view: route.view, node: route.node, path: route.path }));
+  };
   return (
     <>
       <div className="view">
@@ -67,7 +71,7 @@ function Status({ live }: { live: LiveState }) {
   const text = live.state === 'live' ? t('live') : live.state === 'trouble' ? (live.message ?? '') : t(live.state);
   return (
     <span className={`status ${live.state}`} role="status">
-      <span className="dot" aria-hidden="true" /><span className="status-text">{live.topology && live.state === 'live' ? `${t('lab', live.topology.source.name)} · ${text}` : text}</span>
+      <span className="dot" aria-hidden="true" /><span className="status-text">{live.topology && live.state === 'live' && <span className="lab-name">{t('lab', live.topology.source.name)} · </span>}{text}</span>
     </span>
   );
 }

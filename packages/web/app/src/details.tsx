@@ -4,7 +4,7 @@
  */
 import { useEffect, useRef } from 'react';
 import { explain } from '../../src/model/glossary.js';
-import type { NamespaceView, ShownObject, TopoDevice, Topology } from '../../src/model/types.js';
+import type { NamespaceView, Reference, ShownObject, TopoDevice, Topology } from '../../src/model/types.js';
 import { fetchNamespace, useAnswer, useCounters, type CounterStore } from './api.js';
 import { numerically, peersOf } from './parts.js';
 import { hrefOf, type Route, type Selection } from './route.js';
@@ -30,7 +30,7 @@ export function Details({ topology, counters, route, selected, onClose }: Props)
     <aside className="details" aria-labelledby="details-title" onKeyDown={(e) => e.key === 'Escape' && onClose()}>
       <div className="title-row">
         <h2 id="details-title" ref={heading} tabIndex={-1}>{selected.dev ?? selected.netns}{selected.dev !== undefined && <span className="dim"> · {selected.netns}</span>}</h2>
-        <button type="button" className="quiet" onClick={onClose} aria-label={t('close')}>✕</button>
+        <button type="button" className="quiet" onClick={onClose} aria-label={t('close')}>×</button>
       </div>
       {device && <DeviceFacts device={device} topology={topology} counters={counters} route={route} />}
       {!device && ns && <NamespaceFacts id={ns.id} topology={topology} route={route} />}
@@ -104,6 +104,8 @@ function NamespaceFacts({ id, topology, route }: { id: string; topology: Topolog
   );
 }
 
+const placeOf = (r: Reference): string => (r.dev === undefined ? r.netns : `${r.netns} ${r.dev}${r.index === undefined ? '' : ` #${r.index}`}`);
+
 /** Of a device what names it; of a namespace all. */
 function Sections({ view, dev, route }: { view: NamespaceView; dev: string | undefined; route: Route }) {
   const shown = view.sections.map((s) => ({ ...s, objects: s.objects.filter((o) => dev === undefined || o.devices.includes(dev)) })).filter((s) => s.objects.length);
@@ -120,7 +122,7 @@ function ObjectView({ object, route }: { object: ShownObject; route: Route }) {
   return (
     <div className="object" data-kind={object.kind}>
       <pre tabIndex={0}>{object.text}</pre>
-      {object.refs.length > 0 && <p className="refs small"><span className="dim">{t('leadsTo')}: </span>{object.refs.map((r) => <a key={`${r.netns} ${r.dev ?? ''}`} href={linkTo(route, r.netns, r.dev)}>{r.text}</a>)}</p>}
+      {object.refs.length > 0 && <p className="refs small"><span className="dim">{t('leadsTo')}: </span>{object.refs.map((r) => <a key={`${r.netns} ${r.dev ?? ''}`} href={linkTo(route, r.netns, r.dev)}>{t(`ref_${r.relation}`, placeOf(r))}</a>)}</p>}
       <details>
         <summary className="small">{t('fields')}</summary>
         <dl className="fields">{explain(object.kind, object.text).map((e, i) => <div key={`${i}`}><dt className="mono">{e.words}</dt><dd>{language === 'zh' ? e.zh : e.en}</dd></div>)}</dl>

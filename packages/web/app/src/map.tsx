@@ -75,7 +75,7 @@ export function MapView({ topology, counters, route }: { topology: Topology; cou
               {r.nodes.map(({ node, uplink, port }) => (
                 <div className="node-slot" key={node.id}>
                   {port && <Cable id={port.id} counters={counters} label={t('cableTo', node.id)} />}
-                  {port && <span className="cable-note small">{port.name} ↔ {uplink?.name}<RateLine id={uplink!.id} counters={counters} /></span>}
+                  {port && <span className="cable-note small">{port.master !== undefined && <span className="dim">{port.master}</span>} {port.name} ↔ {uplink?.name}<RateLine id={uplink!.id} counters={counters} /></span>}
                   <NodeCard node={node} topology={topology} peers={peers} counters={counters} route={route} />
                 </div>
               ))}

@@ -1,5 +1,5 @@
 /** A node from inside: pods with their processes and devices, the veth pairs, the bridge, the VTEP, the uplink, the cable out. */
-import { useId, useMemo, useState } from 'react';
+import { useId, useMemo, useState, type CSSProperties } from 'react';
 import type { TopoDevice, Topology, TopoPod, TopoProcess } from '../../src/model/types.js';
 import type { CounterStore } from './api.js';
 import { Cable, DeviceBox, numerically, peersOf, shortPod } from './parts.js';
@@ -25,45 +25,45 @@ export function NodeView({ topology, counters, route }: { topology: Topology; co
         <label className="inline">{t('chooseNode')} <select value={node.id} onChange={(e) => (location.hash = hrefOf({ view: 'node', node: e.target.value }))}>{nodes.map((n) => <option key={n.id}>{n.id}</option>)}</select></label>
       </div>
       <p className="lead">{t('nodeLead')}</p>
-      <div className="machine">
-        <div className="pod-columns">
-          {pods.map((p) => <PodColumn key={p.id} pod={p} topology={topology} peers={peers} counters={counters} route={route} />)}
+      <div className="scroll" tabIndex={0} role="region" aria-label={t('nodeTitle', node.id)}>
+        <div className="machine" style={{ '--columns': Math.max(1, pods.length) } as CSSProperties}>
+          {pods.map((p, i) => <PodColumn key={p.id} pod={p} column={i + 1} topology={topology} peers={peers} counters={counters} route={route} />)}
           {pods.length === 0 && <p className="dim">{t('noPods')}</p>}
-        </div>
-        <div className="netns host" data-netns={node.id}>
-          <p className="netns-name"><a href={hrefOf({ view: 'node', node: node.id, selected: { netns: node.id } })}>{t('hostNetns', node.id)}</a> <span className="mono small dim">{node.inode}</span></p>
-          {bridges.map((b) => (
-            <div className="bridge-bar" key={b.id}>
-              <DeviceBox device={b} route={route} counters={counters} note={<span className="small dim">{t('portOf', b.name)}: {devices.filter((d) => d.master === b.name).map((d) => d.name).join(', ') || t('nothing')}</span>} />
-            </div>
-          ))}
-          {bridges.length === 0 && <p className="dim">{t('routed')}</p>}
-          <p className={`forwarding small${node.forwards ? '' : ' bad'}`}>{node.forwards ? t('forwarding') : t('notForwarding')}</p>
-          <div className="devices">
-            {rest.filter((d) => d.role !== 'loopback').map((d) => <DeviceBox key={d.id} device={d} route={route} counters={counters} note={<span className="small dim">{d.purpose}</span>} />)}
+          <div className="netns host" data-netns={node.id} />
+          <p className="netns-name host-name"><a href={hrefOf({ view: 'node', node: node.id, selected: { netns: node.id } })}>{t('hostNetns', node.id)}</a> <span className="mono small dim">{node.inode}</span> <span className={`small${node.forwards ? ' dim' : ' bad'}`}>{node.forwards ? t('forwarding') : t('notForwarding')}</span></p>
+          <div className="bridge-bar">
+            {bridges.map((b) => (
+              <DeviceBox key={b.id} device={b} route={route} counters={counters} note={<span className="small dim">{t('portOf', b.name)}: {devices.filter((d) => d.master === b.name).map((d) => d.name).join(', ') || t('nothing')}</span>} />
+            ))}
+            {bridges.length === 0 && <p className="dim">{t('routed')}</p>}
+          </div>
+          <div className="devices host-devices">
             {uplinks.map((d) => <DeviceBox key={d.id} device={d} route={route} counters={counters} note={<span className="small dim">{d.purpose}</span>} />)}
+            {rest.filter((d) => d.role !== 'loopback').map((d) => <DeviceBox key={d.id} device={d} route={route} counters={counters} note={<span className="small dim">{d.purpose}</span>} />)}
             {rest.filter((d) => d.role === 'loopback').map((d) => <DeviceBox key={d.id} device={d} route={route} counters={counters} />)}
           </div>
+          <div className="way-out">
+            {uplinks.flatMap((u) => {
+              const port = peers.get(u.id);
+              return port ? [<span key={u.id}><Cable id={u.id} counters={counters} label={t('cableTo', port.netns)} /><a href={hrefOf({ view: 'node', node: node.id, selected: { netns: port.netns, dev: port.name } })}>{t('toUnderlay', port.netns, `${port.name} #${port.index ?? '?'}`)}</a></span>] : [];
+            })}
+          </div>
         </div>
-        {uplinks.flatMap((u) => {
-          const port = peers.get(u.id);
-          return port ? [<div className="way-out" key={u.id}><Cable id={u.id} counters={counters} /><a href={hrefOf({ view: 'node', node: node.id, selected: { netns: port.netns, dev: port.name } })}>{t('toUnderlay', port.netns, `${port.name} #${port.index ?? '?'}`)}</a></div>] : [];
-        })}
       </div>
       {bridges.length > 0 && <WhyBridge pods={pods.length} />}
     </section>
   );
 }
 
-function PodColumn({ pod, topology, peers, counters, route }: { pod: TopoPod; topology: Topology; peers: ReadonlyMap<string, TopoDevice>; counters: CounterStore; route: Route }) {
+function PodColumn({ pod, column, topology, peers, counters, route }: { pod: TopoPod; column: number; topology: Topology; peers: ReadonlyMap<string, TopoDevice>; counters: CounterStore; route: Route }) {
   const { t } = useWords();
   const own = topology.devices.filter((d) => d.netns === pod.id);
   const cables = own.filter((d) => d.role === 'pod');
   const ns = topology.namespaces.find((n) => n.id === pod.id);
   const pause = pod.pause;
   return (
-    <div className="pod-column">
-      <article className="netns pod" data-netns={pod.id} aria-label={`${t('role_pod')} ${pod.id}`}>
+    <>
+      <article className="netns pod" style={{ gridColumn: column }} data-netns={pod.id} aria-label={`${t('role_pod')} ${pod.id}`}>
         <p className="netns-name"><a href={hrefOf({ view: 'node', node: pod.node, selected: { netns: pod.netns } })}>{shortPod(pod.id)}</a> <span className="dim small">{t('podNetns')}</span> <span className="mono small dim">{ns?.inode}</span></p>
         <ul className="processes">
           {pod.containers.map((c) => <Process key={c.name} process={c} kind="container" role={pause && c.namespaces['net'] !== undefined && c.namespaces['net'] !== pause.namespaces['net'] ? t('containerApart') : t('containerJoins')} />)}
@@ -73,19 +73,18 @@ function PodColumn({ pod, topology, peers, counters, route }: { pod: TopoPod; to
           {own.filter((d) => d.role !== 'pod').map((d) => <DeviceBox key={d.id} device={d} route={route} counters={counters} />)}
           {cables.map((d) => <DeviceBox key={d.id} device={d} route={route} counters={counters} />)}
         </div>
+        {cables.length === 0 && <p className="small dim">{t('hostNetwork')}</p>}
       </article>
-      {cables.flatMap((d) => {
-        const peer = peers.get(d.id);
-        return peer ? [
-          <div className="pair" key={d.id}>
-            <Cable id={d.id} counters={counters} label={t('vethPair')} /><span className="small dim">{t('vethPair')}</span>
-            <DeviceBox device={peer} route={route} counters={counters} />
-            <span className="plug" aria-hidden="true" />
-          </div>,
-        ] : [];
-      })}
-      {cables.length === 0 && <p className="small dim">{t('hostNetwork')}</p>}
-    </div>
+      <div className="pairs" style={{ gridColumn: column }}>
+        {cables.map((d) => peers.has(d.id) && <span key={d.id} className="pair"><Cable id={d.id} counters={counters} label={t('vethPair')} /><span className="small dim">{t('vethPair')}</span></span>)}
+      </div>
+      <div className="host-ends" style={{ gridColumn: column }}>
+        {cables.flatMap((d) => {
+          const peer = peers.get(d.id);
+          return peer ? [<span key={d.id}><DeviceBox device={peer} route={route} counters={counters} />{peer.master !== undefined && <span className="plug" aria-hidden="true" />}</span>] : [];
+        })}
+      </div>
+    </>
   );
 }
 

@@ -11,6 +11,7 @@ import { useWords, type Translate } from './words.js';
 export const sceneWords = (t: Translate): SceneWords => ({
   layers: { app: t('layer_app'), pod: t('layer_pod'), node: t('layer_node'), physical: t('layer_physical') },
   received: t('received'), sent: t('sent'), sends: t('sends'), receives: t('receives'),
+  died: { dropped: t('died_dropped'), lost: t('died_lost'), unknown: t('died_unknown') },
 });
 
 /** Links as wires know them: all pairs of devices that follow each other through a cable. */
@@ -63,7 +64,7 @@ export function Player({ way, counters, route }: { way: Way; counters: CounterSt
   };
   const legName = leg.direction === 'request' ? t('there') : t('back');
   const text = stop ? t('positionText', legName, stop.number, leg.stops.length, deviceTitle(stop), stop.row.point.netns) : '';
-  const dies = leg.death && stop && stop.number === Math.min(leg.death.after, leg.stops.length);
+  const dies = leg.death && (!stop || stop.number === Math.min(leg.death.after, leg.stops.length));
   return (
     <section className="player" aria-label={t('drawingOf')}>
       <div className="legs" role="group" aria-label={t('direction')}>
@@ -75,19 +76,21 @@ export function Player({ way, counters, route }: { way: Way; counters: CounterSt
         if (e.key === 'ArrowRight') go(at + 1);
         if (e.key === 'ArrowLeft') go(at - 1);
       }}>
-        <button type="button" onClick={() => go(0)} aria-label={t('first')}>⏮</button>
-        <button type="button" onClick={() => go(at - 1)} aria-label={t('previous')} disabled={at === 0}>◀</button>
-        <button type="button" className="primary" onClick={() => (at >= positions.length - 1 && !playing ? (setAt(0), setPlaying(true)) : setPlaying(!playing))}>{playing ? `⏸ ${t('pause')}` : `▶ ${t('play')}`}</button>
-        <button type="button" onClick={() => go(at + 1)} aria-label={t('next')} disabled={at >= positions.length - 1}>▶</button>
+        <button type="button" onClick={() => go(0)} aria-label={t('first')}><Icon d="M4 3h3v14H4zM17 3v14L8 10z" /></button>
+        <button type="button" onClick={() => go(at - 1)} aria-label={t('previous')} disabled={at === 0}><Icon d="M15 3v14L5 10z" /></button>
+        <button type="button" className="primary" onClick={() => (at >= positions.length - 1 && !playing ? (setAt(0), setPlaying(true)) : setPlaying(!playing))}>{playing ? <><Icon d="M5 3h4v14H5zM12 3h4v14h-4z" />{t('pause')}</> : <><Icon d="M5 3v14l11-7z" />{t('play')}</>}</button>
+        <button type="button" onClick={() => go(at + 1)} aria-label={t('next')} disabled={at >= positions.length - 1}><Icon d="M5 3v14l8-7zM14 3h2.5v14H14z" /></button>
         <input type="range" min="1" max={Math.max(1, positions.length)} value={at + 1} aria-label={t('position')} aria-valuetext={text} onChange={(e) => go(Number(e.target.value) - 1)} />
         <span className="position" data-position={stop ? `${leg.direction} ${stop.number}` : ''}>{text}</span>
       </div>
       <p className="visually-hidden" aria-live="polite">{playing ? '' : text}</p>
-      {dies && leg.death && <p className="dies bad" role="alert"><b>✕ {t('diesHere')}: {t(`died_${leg.death.kind}`)}{leg.death.reason ? ` (${leg.death.reason})` : ''}.</b> {leg.death.text}</p>}
+      {dies && leg.death && <p className="dies bad" role="alert"><b>{t('diesHere')}: {t(`died_${leg.death.kind}`)}{leg.death.reason ? ` (${leg.death.reason})` : ''}.</b> {leg.death.text}</p>}
       {stop && <HopCards leg={leg} stop={stop} way={way} counters={counters} route={route} />}
     </section>
   );
 }
+
+const Icon = ({ d }: { d: string }) => <svg viewBox="0 0 20 20" aria-hidden="true"><path d={d} /></svg>;
 
 function Picture({ leg, current, playing, counters, onChoose }: { leg: WayLeg; current: number; playing: boolean; counters: CounterStore; onChoose: (n: number) => void }) {
   const { t } = useWords();
@@ -155,6 +158,7 @@ function Packet({ drawing, current }: { drawing: Drawing; current: number }) {
     const g = dot.current;
     const wire = drawing.wires[current - 1];
     const box = drawing.boxes[current - 1];
+    g?.toggleAttribute('hidden', !wire || !box);
     if (!g || !wire || !box) return undefined;
     const end = { x: box.x + box.w - 12, y: box.y + box.h - 10 };
     const place = (p: { x: number; y: number }): void => g.setAttribute('transform', `translate(${p.x} ${p.y})`);

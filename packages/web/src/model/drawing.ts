@@ -57,12 +57,11 @@ export interface Drawing {
 const MARGIN = 10;
 const BOX = 46;
 const GAP = 20;
-const BAND_HEAD = 24;
 const BAND_GAP = 8;
 const WIDE = 720;
 const COLUMN = 236;
 /** Narrowest box at the bottom in which a name still fits. */
-const NARROWEST = 104;
+const NARROWEST = 84;
 
 interface Parts {
   readonly left: readonly Stop[];
@@ -90,6 +89,8 @@ function rowKeys(column: readonly Stop[]): number[] {
 
 export function drawLeg(leg: WayLeg, width: number, pairs: ReadonlySet<string>): Drawing {
   const wide = width >= WIDE;
+  // Beside each other where there is room, else the layer's name above those of the namespaces.
+  const head = wide ? 24 : 38;
   const column = wide ? COLUMN : (width - 5 * MARGIN) / 2;
   const { left, run, right } = split(leg.stops);
   const leftKeys = rowKeys(left);
@@ -109,9 +110,9 @@ export function drawLeg(leg: WayLeg, width: number, pairs: ReadonlySet<string>):
     const columnRows = layer === 'app' ? 1 : keys.length;
     const rows = columnRows + (run.length && runLayer === layer ? runRows : 0);
     if (rows === 0) continue;
-    const top = y + BAND_HEAD;
+    const top = y + head;
     const rowY = (i: number): number => top + i * (BOX + GAP);
-    bands.push({ layer, x: 0, y, w: width, h: BAND_HEAD + rows * (BOX + GAP) - GAP + MARGIN });
+    bands.push({ layer, x: 0, y, w: width, h: head + rows * (BOX + GAP) - GAP + MARGIN });
     if (layer === 'app') {
       terminals.push({ which: 'from', x: x.left, y: rowY(0), w: column, h: BOX });
       if (leg.to) terminals.push({ which: 'to', x: x.right, y: rowY(0), w: column, h: BOX });
@@ -168,7 +169,9 @@ function framesOf(boxes: readonly StopBox[]): Frame[] {
     else groups.push([b]);
   }
   const pad = MARGIN - 2;
-  return groups.map((g) => {
+  // A bridge between two pods of one node lies in the namespace that both sides show already.
+  const shown = groups.filter((g) => g[0]!.side !== 'middle' || g[0]!.stop.layer === 'physical' || groups.length === 1);
+  return shown.map((g) => {
     const [x, y] = [Math.min(...g.map((b) => b.x)) - pad, Math.min(...g.map((b) => b.y)) - pad];
     return { netns: g[0]!.stop.where, x, y, w: Math.max(...g.map((b) => b.x + b.w)) + pad - x, h: Math.max(...g.map((b) => b.y + b.h)) + pad - y };
   });
@@ -178,7 +181,7 @@ function framesOf(boxes: readonly StopBox[]): Frame[] {
 function deathPoint(chain: readonly Area[], after: number): Point {
   const at = chain[Math.min(after, chain.length - 1)]!;
   const next = chain[after + 1];
-  if (!next) return { x: at.x + at.w - 14, y: at.y + at.h / 2 };
+  if (!next) return { x: at.x + at.w + 4, y: at.y + at.h / 2 };
   const points = wire(at, next);
   const middle = Math.floor((points.length - 1) / 2);
   const [p, q] = [points[middle]!, points[middle + 1]!];

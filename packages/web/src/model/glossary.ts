@@ -17,7 +17,7 @@ const LINK: readonly Rule[] = [
   [/^(\d+): /, 'Index of the device (ifindex): unique within its namespace, not beyond.', '设备的索引（ifindex）：只在本命名空间内唯一。'],
   [/(?<=^\d+: [^@\s]+)@if(\d+)(?=:)/, 'The other end of the veth pair has ifindex $1, in another namespace.', 'veth 对的另一端在别的命名空间里，其 ifindex 为 $1。'],
   [/(?<=^\d+: [^@\s]+)@(?!if\d)([^:\s]+)(?=:)/, 'It is tied to $1 of the same namespace.', '它与同一命名空间里的 $1 相连。'],
-  [/^\d+: ([^@:\s]+)(?=[@:])/, 'Name of the device.', '设备名。'],
+  [/(?<=^\d+: )([^@:\s]+)(?=[@:])/, 'Name of the device.', '设备名。'],
   [/<([^>]*)>/, 'Flags. UP: switched on; LOWER_UP: has a carrier; NO-CARRIER: has none; M-DOWN: the other end is down; PROMISC: takes all frames.', '标志。UP：已启用；LOWER_UP：有载波；NO-CARRIER：无载波；M-DOWN：对端已关闭；PROMISC：接收所有帧。'],
   [/\bmtu (\d+)/, 'The largest IP packet that the device sends: $1 bytes.', '设备能发送的最大 IP 包：$1 字节。'],
   [/\bqdisc (\S+)/, 'Queueing discipline: in which order packets wait to be sent ($1).', '排队规则：数据包以何种顺序等待发送（$1）。'],

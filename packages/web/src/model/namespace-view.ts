@@ -5,7 +5,7 @@
 import { isIPv4 } from 'node:net';
 import { formatAddress, formatFdb, formatLink, formatNeighbour, formatRoute, formatRule, type Link, type NetnsState } from '@podway/netstate';
 import { ownersOf, WorldIndex, type World } from '@podway/trace';
-import type { NamespaceView, Reference, ShownObject } from './types.js';
+import type { NamespaceView, Reference, Relation, ShownObject } from './types.js';
 
 /** Undefined when the world has no such namespace. */
 export function namespaceView(world: World, netns: string): NamespaceView | undefined {
@@ -36,58 +36,51 @@ class WayBack {
   constructor(private readonly index: WorldIndex, private readonly netns: string) {}
 
   link(l: Link): Reference[] {
-    const { netns } = this;
-    const peer = this.index.peer(netns, l.name);
-    const far = peer && this.index.link(peer.netns, peer.dev);
+    const peer = this.index.peer(this.netns, l.name);
     return [
-      ...(peer ? [{ text: `other end: ${peer.dev}${far?.index === undefined ? '' : ` (ifindex ${far.index})`} in ${this.named(peer.netns)}`, ...peer }] : []),
-      ...(l.master === undefined ? [] : [{ text: `port of bridge ${l.master}`, netns, dev: l.master }]),
-      ...(l.vxlan?.dev === undefined ? [] : [{ text: `sends the outer packet by ${l.vxlan.dev}`, netns, dev: l.vxlan.dev }]),
-      ...this.index.ports(netns, l.name).map((p) => ({ text: `port ${p.name}`, netns, dev: p.name })),
+      ...(peer ? [this.to('other-end', peer.netns, peer.dev)] : []),
+      ...(l.master === undefined ? [] : [this.to('port-of', this.netns, l.master)]),
+      ...(l.vxlan?.dev === undefined ? [] : [this.to('lower', this.netns, l.vxlan.dev)]),
+      ...this.index.ports(this.netns, l.name).map((p) => this.to('port', this.netns, p.name)),
     ];
   }
 
   route(r: Route): Reference[] {
     const [address = '', length] = r.dst.split('/');
-    const cidrOf = this.index.world.nodes.find((n) => n.podCIDRs.includes(r.dst));
+    const range = this.index.world.nodes.find((n) => n.podCIDRs.includes(r.dst));
     return unique([
-      ...devicesOf(r).map((dev) => ({ text: `leaves by ${dev}`, netns: this.netns, dev })),
-      ...[r.gateway, ...(r.nexthops ?? []).map((h) => h.gateway)].flatMap((g) => (g === undefined ? [] : this.owner(g, 'next hop'))),
-      ...(cidrOf ? [{ text: `pods of node ${cidrOf.name}`, netns: cidrOf.netns }] : []),
-      ...(isIPv4(address) && length === '32' ? this.owner(address, 'leads to') : []),
+      ...devicesOf(r).map((dev) => this.to('leaves-by', this.netns, dev)),
+      ...[r.gateway, ...(r.nexthops ?? []).map((h) => h.gateway)].flatMap((g) => (g === undefined ? [] : this.owner('next-hop', g))),
+      ...(range ? [this.to('pods-of', range.netns)] : []),
+      ...(length === (isIPv4(address) ? '32' : '128') ? this.owner('leads-to', address) : []),
     ]);
   }
 
   neighbour(n: NetnsState['neighbours'][number]): Reference[] {
-    return unique([...this.owner(n.dst, 'is'), ...(n.lladdr === undefined ? [] : this.holder(n.lladdr))]);
+    return unique([...this.owner('is', n.dst), ...(n.lladdr === undefined ? [] : this.holder(n.lladdr))]);
   }
 
   fdb(f: NetnsState['fdb'][number]): Reference[] {
     return unique([
-      ...(f.dst === undefined ? [] : this.owner(f.dst, 'VTEP behind it')),
-      ...this.holder(f.lladdr),
-      ...(f.master === undefined ? [] : [{ text: `entry of bridge ${f.master}`, netns: this.netns, dev: f.master }]),
+      ...(f.dst === undefined ? [] : this.owner('vtep', f.dst)), ...this.holder(f.lladdr), ...(f.master === undefined ? [] : [this.to('entry-of', this.netns, f.master)]),
     ]);
   }
 
-  /** Where an address is, without the namespace that asks (it may have a device with the same one). */
-  private owner(address: string, what: string): Reference[] {
-    return ownersOf(this.index.world, address).slice(0, 1).map((n) => {
-      const dev = n.state.addresses.find((a) => a.address === address)?.dev;
-      return { text: `${what} ${this.named(n.key)}${dev === undefined ? '' : `, ${dev}`}`, netns: n.key, ...(dev === undefined ? {} : { dev }) };
-    });
+  private to(relation: Relation, netns: string, dev?: string): Reference {
+    const index = dev === undefined ? undefined : this.index.link(netns, dev)?.index;
+    return { relation, netns, ...(dev === undefined ? {} : { dev }), ...(index === undefined ? {} : { index }) };
+  }
+
+  /** Where an address is. */
+  private owner(relation: Relation, address: string): Reference[] {
+    return ownersOf(this.index.world, address).slice(0, 1).map((n) => this.to(relation, n.key, n.state.addresses.find((a) => a.address === address)?.dev));
   }
 
   /** Whose MAC this is. Of several (a bridge takes that of a port) the one with an address. */
   private holder(mac: string): Reference[] {
     const found = this.index.world.namespaces.flatMap((n) => n.state.links.filter((l) => l.address === mac && l.kind !== 'loopback').map((l) => ({ n, l })));
     const best = found.find(({ n, l }) => n.state.addresses.some((a) => a.dev === l.name && a.scope !== 'link')) ?? found[0];
-    return best ? [{ text: `MAC of ${best.l.name} of ${this.named(best.n.key)}`, netns: best.n.key, dev: best.l.name }] : [];
-  }
-
-  private named(key: string): string {
-    const role = this.index.namespace(key)?.role;
-    return role === 'pod' ? `pod ${key}` : role === 'node' ? `node ${key}` : key;
+    return best ? [this.to('mac-of', best.n.key, best.l.name)] : [];
   }
 }
 

@@ -3,7 +3,7 @@
  * so the exported picture is the one on the page. Pure.
  */
 import type { Area, Drawing, StopBox } from './drawing.js';
-import { decidingOf, type Layer, type Stop, type WayLeg } from './way.js';
+import { decidingOf, type Death, type Layer, type Stop, type WayLeg } from './way.js';
 
 export interface Primitive {
   readonly tag: 'rect' | 'text' | 'path' | 'circle';
@@ -25,6 +25,7 @@ export interface SceneWords {
   readonly sent: string;
   readonly sends: string;
   readonly receives: string;
+  readonly died: Readonly<Record<Death['kind'], string>>;
 }
 
 export interface SceneInput {
@@ -64,6 +65,8 @@ function fold(text: string, pixels: number, { size, lines }: { size: number; lin
 }
 
 export const deviceTitle = (s: Stop): string => `${s.row.point.dev}${s.row.point.index === undefined ? '' : ` #${s.row.point.index}`}`;
+/** Size for measuring titles: 13 pixels and bold, which is wider. */
+const BOLD = 15;
 const number = (n: number): string => n.toLocaleString('en-US');
 
 export function sceneOf({ leg, drawing, counters, words }: SceneInput): Primitive[] {
@@ -75,12 +78,12 @@ export function sceneOf({ leg, drawing, counters, words }: SceneInput): Primitiv
 
   for (const b of drawing.bands) {
     rect(b, `band ${b.layer}`, 8);
-    text({ x: drawing.width / 2, y: b.y + 16, anchor: 'middle' }, 'band-name', words.layers[b.layer]);
+    text({ x: drawing.width / 2, y: b.y + (drawing.wide ? 16 : 14), anchor: 'middle' }, 'band-name', words.layers[b.layer]);
   }
   for (const f of drawing.frames) {
     rect(f, 'frame', 8);
     // The name of a layer stands in the middle of the same line.
-    const room = Math.max(60, Math.min(f.w, drawing.width / 2 - 50));
+    const room = drawing.wide ? Math.max(60, Math.min(f.w, drawing.width / 2 - 50)) : Math.max(f.w, 80);
     text(f.x + f.w > drawing.width - 40 && f.x > drawing.width / 3 ? { x: f.x + f.w - 4, y: f.y - 4, anchor: 'end' } : { x: f.x + 4, y: f.y - 4 }, 'frame-name', fit(f.netns, room, 11));
   }
   drawing.wires.forEach((w, i) => {
@@ -90,8 +93,8 @@ export function sceneOf({ leg, drawing, counters, words }: SceneInput): Primitiv
   for (const t of drawing.terminals) {
     rect(t, 'terminal', 23);
     const end = t.which === 'from' ? leg.from : leg.to;
-    text({ x: t.x + t.w / 2, y: t.y + 19, anchor: 'middle' }, 'title', fit(end?.title ?? '', t.w - 24, 13));
-    text({ x: t.x + t.w / 2, y: t.y + 36, anchor: 'middle' }, 'sub', fit(`${t.which === 'from' ? words.sends : words.receives}: ${end?.process ?? ''}`, t.w - 24, 11));
+    text({ x: t.x + t.w / 2, y: t.y + 19, anchor: 'middle' }, 'title', fit(end?.title ?? '', t.w - 24, BOLD));
+    text({ x: t.x + t.w / 2, y: t.y + 36, anchor: 'middle' }, 'sub', fit(`${t.which === 'from' ? words.sends : words.receives}: ${drawing.wide ? (end?.process ?? '') : (end?.process ?? '').replace(/ \(pid.*$/, '')}`, t.w - 24, 11));
   }
   for (const b of drawing.boxes) {
     const { stop } = b;
@@ -100,16 +103,19 @@ export function sceneOf({ leg, drawing, counters, words }: SceneInput): Primitiv
     out.push({ tag: 'circle', cls: 'badge', attrs: { cx: round(b.x + 14), cy: round(b.y + 15), r: 10 }, stop: n });
     text({ x: b.x + 14, y: b.y + 19, anchor: 'middle', stop: n }, 'badge-number', String(n));
     const facts = b.w >= 200 ? `TTL ${(stop.row.observed ?? stop.row.predicted)?.ttl ?? '?'} · ${stop.packet.bytes} B` : '';
-    text({ x: b.x + 30, y: b.y + 19, stop: n }, 'title', fit(deviceTitle(stop), b.w - 38 - textPixels(facts, 11), 13));
+    text({ x: b.x + 30, y: b.y + 19, stop: n }, 'title', fit(deviceTitle(stop), b.w - 50 - textPixels(facts, 11), BOLD));
     if (facts) text({ x: b.x + b.w - 8, y: b.y + 19, anchor: 'end', stop: n }, 'sub', facts);
     const c = counters(stop.device);
-    if (c) text({ x: b.x + 8, y: b.y + 37, stop: n }, 'sub counters', fit(`${words.received} ${number(c.rx)} · ${words.sent} ${number(c.tx)}`, b.w - 16, 11));
+    if (c) text({ x: b.x + 8, y: b.y + 37, stop: n }, 'sub counters', fit(b.w < 130 ? `↓${number(c.rx)} ↑${number(c.tx)}` : `${words.received} ${number(c.rx)} · ${words.sent} ${number(c.tx)}`, b.w - 12, 11));
     if (drawing.wide && b.side !== 'middle') notes(b, text, drawing);
   }
   if (drawing.death && leg.death) {
     const { x, y } = drawing.death;
     out.push({ tag: 'circle', cls: `death ${leg.death.kind}`, attrs: { cx: round(x), cy: round(y), r: 13 } });
     const [a, b] = [7, -7];
+    const label = leg.death.reason ?? words.died[leg.death.kind];
+    const left = x + 20 + textPixels(label, 13) > drawing.width;
+    text({ x: left ? x - 18 : x + 18, y: y + 5, anchor: left ? 'end' : 'start' }, 'death-label', label);
     if (leg.death.kind === 'unknown') text({ x, y: y + 5, anchor: 'middle' }, 'death-mark', '?');
     else out.push({ tag: 'path', cls: 'death-cross', attrs: { d: `M${round(x + b)} ${round(y + b)}L${round(x + a)} ${round(y + a)}M${round(x + a)} ${round(y + b)}L${round(x + b)} ${round(y + a)}` } });
   }

@@ -10,7 +10,7 @@ text{font:11px system-ui,'DejaVu Sans','Noto Sans CJK SC','WenQuanYi Micro Hei',
 .stop.missed{fill:#f8f9fa;stroke:#adb5bd;stroke-dasharray:3 3}.badge{fill:#3b5bdb}.badge-number{fill:#fff;font-weight:600}
 .title{font-size:13px;font-weight:600}.sub,.note{fill:#4a5867}
 .wire{fill:none;stroke:#5c6b7a;stroke-width:1.5}.wire.pair{stroke:#2b8a3e;stroke-width:3}.wire.missed{stroke:#adb5bd;stroke-dasharray:3 3}
-.death{fill:#c92a2a}.death.unknown{fill:#868e96}.death-cross{stroke:#fff;stroke-width:3;fill:none}.death-mark{fill:#fff;font-size:15px;font-weight:700}
+.death{fill:#c92a2a}.death.unknown{fill:#868e96}.death-cross{stroke:#fff;stroke-width:3;fill:none}.death-label{fill:#c92a2a;font-size:13px;font-weight:700}.death-mark{fill:#fff;font-size:15px;font-weight:700}
 `;
 
 const ESCAPES: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' };

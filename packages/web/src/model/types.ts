@@ -113,12 +113,15 @@ export interface CounterUpdate {
   readonly counts: Readonly<Record<string, Counts>>;
 }
 
-/** Where something that a line names is to be found: the way back from it. */
+export const RELATIONS = ['other-end', 'port-of', 'port', 'lower', 'leaves-by', 'next-hop', 'pods-of', 'leads-to', 'is', 'vtep', 'mac-of', 'entry-of'] as const;
+export type Relation = (typeof RELATIONS)[number];
+
+/** Where something that a line names is to be found: the way back from it. The page says the relation in its language. */
 export interface Reference {
-  /** `the other end: eth0 of default/web-a` */
-  readonly text: string;
+  readonly relation: Relation;
   readonly netns: string;
   readonly dev?: string;
+  readonly index?: number;
 }
 
 export type ObjectKind = 'link' | 'address' | 'route' | 'rule' | 'neighbour' | 'fdb';

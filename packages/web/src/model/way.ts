@@ -13,7 +13,7 @@ export type Layer = (typeof LAYERS)[number];
 export interface Terminal {
   readonly netns: string;
   readonly title: string;
-  /** `container web (pid 4711)`, `node m1`, `host outside`. */
+  /** `web (pid 4711)`, `process of the node`, `host outside`. */
   readonly process: string;
 }
 
@@ -112,7 +112,7 @@ function terminalOf(topology: Topology, netns: string): Terminal {
   const pod = topology.pods.find((p) => p.id === netns);
   if (pod) {
     const [first] = pod.containers;
-    return { netns, title: pod.id, process: first ? `container ${first.name}${first.pid === undefined ? '' : ` (pid ${first.pid})`}` : 'no container' };
+    return { netns, title: pod.id, process: first ? `${first.name}${first.pid === undefined ? '' : ` (pid ${first.pid})`}` : 'no container' };
   }
   const ns = topology.namespaces.find((n) => n.id === netns);
   return { netns, title: netns, process: ns?.role === 'node' ? 'process of the node' : `host ${netns}` };
