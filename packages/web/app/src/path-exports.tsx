@@ -39,7 +39,7 @@ export function Exports({ answer, way, counters }: { answer: PathAnswer; way: Wa
       {answer.id !== undefined && <a className="button" href={`/api/trace/${answer.id}/pcapng`} download>{t('download')} <span className="dim small">{t('packetsSaved', answer.packets)}</span></a>}
       <button type="button" onClick={() => save(`${name}.svg`, 'image/svg+xml', picture())}>{t('exportSvg')}</button>
       <button type="button" onClick={() => save(`${name}.txt`, 'text/plain', asciiOf(way, total))}>{t('exportText')}</button>
-      <button type="button" onClick={copy} aria-label={t('linkIs')}>{copied ? t('copied') : t('copyLink')}</button>
+      <button type="button" onClick={copy} title={t('linkIs')}>{copied ? t('copied') : t('copyLink')}</button>
     </div>
   );
 }

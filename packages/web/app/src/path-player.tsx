@@ -131,7 +131,7 @@ function Scene({ leg, drawing, current, counters, label, onChoose }: SceneProps)
         const state = t(`state_${s.row.state.replace(' ', '') as 'seen'}`);
         return (
           <g key={n} role="button" tabIndex={s.missed ? -1 : 0} className={`hop${n === current ? ' current' : ''}`} aria-pressed={n === current} data-hop={n}
-            aria-label={t('stopLabel', n, deviceTitle(s), s.where, state)} onClick={() => onChoose(n)}
+            aria-description={t('stopLabel', n, deviceTitle(s), s.where, state)} onClick={() => onChoose(n)}
             onKeyDown={(e) => (e.key === 'Enter' || e.key === ' ') && (e.preventDefault(), onChoose(n))}>
             {shapes.map((p, i) => <Shape key={i} p={p} />)}
           </g>
