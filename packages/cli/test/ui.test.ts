@@ -233,9 +233,32 @@ test('a packet that dies is seen to die, with the reason: as predicted, and agai
   assert.equal(await page.locator('svg.scene .death-label').textContent(), 'NEIGH_FAILED');
   await page.locator('.controls input').fill('99');
   assert.match(await page.locator('.dies').innerText(), /The packet ends here: dropped \(NEIGH_FAILED\)\. neighbour 10\.244\.2\.77/);
-  await page.screenshot({ path: join(PICTURES, 'path-dropped.png'), fullPage: true });
   await observe(page);
   await page.waitForSelector('svg.scene .death');
+  await page.locator('.controls input').fill('99');
+  await fits(page, 'a dropped packet');
+  await page.evaluate(() => (globalThis as unknown as { scrollTo(x: number, y: number): void }).scrollTo(0, 0));
+  await page.screenshot({ path: join(PICTURES, 'path-dropped.png') });
+
+  // Against the prediction: a queue that nothing fits into, of which the model of the kernel knows nothing.
+  const [veth = ''] = /veth\w+/.exec(node('m3', 'ip', '-o', 'link', 'show', 'master', 'cni0')) ?? [];
+  node('m3', 'tc', 'qdisc', 'add', 'dev', veth, 'root', 'tbf', 'rate', '1kbit', 'burst', '10', 'limit', '10');
+  try {
+    await page.goto(`${ui.base}/#/path?from=web-a&to=web-d&proto=icmp`);
+    await page.waitForSelector('.headline:has-text("predicted only")');
+    await observe(page);
+    await page.waitForSelector('svg.scene .death.lost');
+    await page.locator('.controls input').fill('99');
+    assert.equal(await page.getAttribute('[data-position]', 'data-position'), 'request 11');
+    assert.match(await page.locator('.dies').innerText(), new RegExp(`lost\\. last seen at m3/cni0, expected next at m3/${veth}`));
+    assert.deepEqual(await page.locator('rect.stop.missed').count(), 2);
+    await fits(page, 'a lost packet');
+    await page.evaluate(() => (globalThis as unknown as { scrollTo(x: number, y: number): void }).scrollTo(0, 0));
+    await page.screenshot({ path: join(PICTURES, 'path-lost.png') });
+  } finally {
+    node('m3', 'tc', 'qdisc', 'del', 'dev', veth, 'root');
+  }
+
   await page.context().close();
 });
 

@@ -30,13 +30,13 @@ function PacketCard({ stop, widest }: { stop: Stop; widest: number }) {
       {packet.headers.some((h) => h.kind === 'payload' && h.bytes > MOST_PAYLOAD) && <p className="small dim">{t('notToScale')}</p>}
       {stop.mtu !== undefined && stop.mtuLeft !== undefined && <p className={`small${stop.mtuLeft < 0 ? ' bad' : ''}`}>{t(stop.mtuLeft < 0 ? 'mtuOver' : 'mtuLeft', stop.mtu, Math.abs(stop.mtuLeft))}</p>}
       <h3>{t('changedHere')}</h3>
-      {packet.changes.length ? <ul className="changes">{packet.changes.map((c) => <li key={c}>{c}</li>)}</ul> : <p className="dim">{t('nothingChanged')}</p>}
+      {packet.changes.length ? <ul className="changes">{packet.changes.map((c) => <li key={JSON.stringify(c)}>{c.kind === 'changed' ? `${c.header}: ${t(`field_${c.field}`)} ${c.before} → ${c.after}` : t(c.kind === 'added' ? 'headerAdded' : 'headerRemoved', c.header)}</li>)}</ul> : <p className="dim">{t('nothingChanged')}</p>}
       <div className="headers">
         {packet.headers.map((h) => (
           <div key={h.key} className={`header ${h.kind} ${h.state}`} data-header={h.key}>
             <b>{h.label}</b> <span className="dim small">{h.bytes} B</span>
             {h.fields.length > 0 && (
-              <dl>{h.fields.map((f) => <div key={f.name} className={f.before === undefined ? '' : 'changed'}><dt>{f.name}</dt><dd className="mono">{f.before !== undefined && <><s>{f.before}</s> → </>}{f.value}</dd></div>)}</dl>
+              <dl>{h.fields.map((f) => <div key={f.name} className={f.before === undefined ? '' : 'changed'}><dt>{t(`field_${f.name}`)}</dt><dd className="mono">{f.before !== undefined && <><s>{f.before}</s> → </>}{f.value}</dd></div>)}</dl>
             )}
           </div>
         ))}

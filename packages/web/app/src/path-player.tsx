@@ -160,7 +160,7 @@ function Packet({ drawing, current }: { drawing: Drawing; current: number }) {
     const box = drawing.boxes[current - 1];
     g?.toggleAttribute('hidden', !wire || !box);
     if (!g || !wire || !box) return undefined;
-    const end = { x: box.x + box.w - 12, y: box.y + box.h - 10 };
+    const end = { x: box.x + box.w - (box.w < 130 ? 6 : 15), y: box.y + (box.w < 130 ? 2 : 15) };
     const place = (p: { x: number; y: number }): void => g.setAttribute('transform', `translate(${p.x} ${p.y})`);
     if (still()) {
       place(end);

@@ -1,4 +1,5 @@
 /** The complete numbered flow as text of plain ASCII: for mails, tickets and source code. Pure. */
+import { changeText } from './packet.js';
 import { deviceTitle, type HopCounters } from './scene.js';
 import { decidingOf, type Layer, type Way, type WayLeg } from './way.js';
 
@@ -48,7 +49,7 @@ function legLines(leg: WayLeg, counters: (device: string) => HopCounters | undef
     out.push(...box(`Step ${s.number}: ${deviceTitle(s)} in ${s.where} (${LAYER[s.layer]})`, [
       ...decidingOf(s.row).map((d) => `${d.kind}: ${d.why}`),
       ...(p ? [`${p.src} -> ${p.dst}  TTL ${p.ttl}  IP ${p.ipLength}  frame ${p.frameLength}${p.outer ? `  in VXLAN ${p.outer.vni} ${p.outer.src} -> ${p.outer.dst}` : ''}`] : []),
-      ...(s.packet.changes.length ? [`changed: ${s.packet.changes.join(', ')}`] : []),
+      ...(s.packet.changes.length ? [`changed: ${s.packet.changes.map(changeText).join(', ')}`] : []),
       s.missed ? 'NOT SEEN HERE' : s.row.observed ? `seen after ${s.row.observed.offsetUs.toFixed(1)} us${s.row.state === 'differs' ? `, BUT ${s.row.differences.join(', ')}` : ''}` : 'predicted only',
       ...(c ? [`counters: ${c.rx} received, ${c.tx} sent`] : []),
     ]));

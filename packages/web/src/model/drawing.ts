@@ -90,7 +90,7 @@ function rowKeys(column: readonly Stop[]): number[] {
 export function drawLeg(leg: WayLeg, width: number, pairs: ReadonlySet<string>): Drawing {
   const wide = width >= WIDE;
   // Beside each other where there is room, else the layer's name above those of the namespaces.
-  const head = wide ? 24 : 38;
+  const head = wide ? 26 : 38;
   const column = wide ? COLUMN : (width - 5 * MARGIN) / 2;
   const { left, run, right } = split(leg.stops);
   const leftKeys = rowKeys(left);
@@ -137,8 +137,10 @@ export function drawLeg(leg: WayLeg, width: number, pairs: ReadonlySet<string>):
     const [a, b] = [boxes[i - 1]?.stop, boxes[i]?.stop];
     return { points: wire(chain[i]!, to), pair: a !== undefined && b !== undefined && (pairs.has(`${a.device} ↔ ${b.device}`) || pairs.has(`${b.device} ↔ ${a.device}`)), missed: b?.missed ?? (a?.missed ?? false) };
   });
-  const death = leg.death && deathPoint(chain, leg.death.after);
-  return { width, height: y, wide, bands, frames: framesOf(boxes), terminals, boxes, wires, ...(death ? { death } : {}) };
+  const death = leg.death && deathPoint(chain, { after: leg.death.after, up: boxes[leg.death.after - 1]?.side === 'right' });
+  // A packet may die below the last box.
+  const height = Math.max(y, (death?.y ?? 0) + 22);
+  return { width, height, wide, bands, frames: framesOf(boxes), terminals, boxes, wires, ...(death ? { death } : {}) };
 }
 
 const centre = (a: Area): Point => ({ x: a.x + a.w / 2, y: a.y + a.h / 2 });
@@ -177,11 +179,11 @@ function framesOf(boxes: readonly StopBox[]): Frame[] {
   });
 }
 
-/** On the wire behind the last box that it passed, or below it. */
-function deathPoint(chain: readonly Area[], after: number): Point {
+/** On the wire behind the last box that it passed; where none is drawn, beyond that box in the direction it had. */
+function deathPoint(chain: readonly Area[], { after, up }: { readonly after: number; readonly up: boolean }): Point {
   const at = chain[Math.min(after, chain.length - 1)]!;
   const next = chain[after + 1];
-  if (!next) return { x: at.x + at.w + 4, y: at.y + at.h / 2 };
+  if (!next) return after === 0 ? { x: at.x + at.w + 22, y: at.y + at.h / 2 } : { x: at.x + at.w / 2, y: up ? at.y - 26 : at.y + at.h + 18 };
   const points = wire(at, next);
   const middle = Math.floor((points.length - 1) / 2);
   const [p, q] = [points[middle]!, points[middle + 1]!];

@@ -6,8 +6,11 @@
  */
 import type { Report, Row } from '@podway/trace';
 
+export const FIELDS = ['source', 'destination', 'source port', 'destination port', 'TTL', 'DF', 'id', 'length', 'checksum', 'VNI', 'flags'] as const;
+export type FieldName = (typeof FIELDS)[number];
+
 export interface Field {
-  readonly name: string;
+  readonly name: FieldName;
   readonly value: string;
   /** Its value at the hop before, when this hop changed it. */
   readonly before?: string;
@@ -26,13 +29,20 @@ export interface Header {
   readonly fields: readonly Field[];
 }
 
+/** A field of a header that has another value now, or a whole header that came or went. */
+export type Change =
+  | { readonly kind: 'changed'; readonly header: string; readonly field: FieldName; readonly before: string; readonly after: string }
+  | { readonly kind: 'added' | 'removed'; readonly header: string };
+
+/** `IPv4: TTL 64 → 63`, `VXLAN vni 1 added` */
+export const changeText = (c: Change): string => (c.kind === 'changed' ? `${c.header}: ${c.field} ${c.before} → ${c.after}` : `${c.header} ${c.kind}`);
+
 export interface PacketStack {
   readonly headers: readonly Header[];
   readonly bytes: number;
   /** Labels of headers that the hop before had and this one has not. */
   readonly removed: readonly string[];
-  /** `TTL 64 → 63`, `VXLAN header added` … */
-  readonly changes: readonly string[];
+  readonly changes: readonly Change[];
   readonly source: 'captured' | 'predicted';
 }
 
@@ -64,7 +74,7 @@ function sizesOf(row: Row, proto: Report['flow']['proto']): readonly Size[] {
   ];
 }
 
-type Pairs = readonly (readonly [string, string | number | boolean | undefined])[];
+type Pairs = readonly (readonly [FieldName, string | number | boolean | undefined])[];
 
 /** Fields of each header by its key, as far as a row knows them. */
 function fieldsOf(row: Row): Record<string, Pairs> {
@@ -92,7 +102,7 @@ const UNSTEADY = new Set(['checksum']);
 export function stackOf(row: Row, before: PacketStack | undefined, proto: Report['flow']['proto']): PacketStack {
   const known = fieldsOf(row);
   const old = new Map(before?.headers.map((h) => [h.key, h]));
-  const changes: string[] = [];
+  const changes: Change[] = [];
   const headers = sizesOf(row, proto).map((s): Header => {
     const outer = s.label.startsWith('outer ');
     const kind = KINDS[s.name] ?? 'other';
@@ -104,15 +114,15 @@ export function stackOf(row: Row, before: PacketStack | undefined, proto: Report
       const text = typeof value === 'boolean' ? (value ? 'set' : 'not set') : String(value);
       const previous = was?.fields.find((f) => f.name === name)?.value;
       if (previous === undefined || previous === text || UNSTEADY.has(name)) return [{ name, value: text }];
-      changes.push(`${s.label}: ${name} ${previous} → ${text}`);
+      changes.push({ kind: 'changed', header: s.label, field: name, before: previous, after: text });
       return [{ name, value: text, before: previous }];
     });
-    if (before && !was) changes.push(`${s.label} added`);
+    if (before && !was) changes.push({ kind: 'added', header: s.label });
     return { key, kind, outer, label: s.label, bytes: s.bytes, fields, state: before && !was ? 'added' : fields.some((f) => f.before !== undefined) ? 'changed' : 'same' };
   });
   const removed = [...old.values()].map((h) => h.label);
   return {
-    headers, removed, changes: [...changes, ...removed.map((r) => `${r} removed`)],
+    headers, removed, changes: [...changes, ...removed.map((header): Change => ({ kind: 'removed', header }))],
     bytes: row.observed?.frameLength ?? row.predicted?.frameLength ?? 0, source: row.observed ? 'captured' : 'predicted',
   };
 }

@@ -78,7 +78,7 @@ export function sceneOf({ leg, drawing, counters, words }: SceneInput): Primitiv
 
   for (const b of drawing.bands) {
     rect(b, `band ${b.layer}`, 8);
-    text({ x: drawing.width / 2, y: b.y + (drawing.wide ? 16 : 14), anchor: 'middle' }, 'band-name', words.layers[b.layer]);
+    text({ x: drawing.width / 2, y: b.y + (drawing.wide ? 13 : 14), anchor: 'middle' }, 'band-name', words.layers[b.layer]);
   }
   for (const f of drawing.frames) {
     rect(f, 'frame', 8);
@@ -102,11 +102,14 @@ export function sceneOf({ leg, drawing, counters, words }: SceneInput): Primitiv
     rect(b, `stop ${stop.missed ? 'missed' : stop.row.state.replace(' ', '-')}`, 6, n);
     out.push({ tag: 'circle', cls: 'badge', attrs: { cx: round(b.x + 14), cy: round(b.y + 15), r: 10 }, stop: n });
     text({ x: b.x + 14, y: b.y + 19, anchor: 'middle', stop: n }, 'badge-number', String(n));
+    // The upper line is the device's own (the packet comes to its right end), the lower one is for numbers.
+    const narrow = b.w < 130;
+    text({ x: b.x + (narrow ? 27 : 30), y: b.y + 19, stop: n }, 'title', fit(narrow ? stop.row.point.dev : deviceTitle(stop), b.w - (narrow ? 31 : 54), BOLD));
     const facts = b.w >= 200 ? `TTL ${(stop.row.observed ?? stop.row.predicted)?.ttl ?? '?'} · ${stop.packet.bytes} B` : '';
-    text({ x: b.x + 30, y: b.y + 19, stop: n }, 'title', fit(deviceTitle(stop), b.w - 50 - textPixels(facts, 11), BOLD));
-    if (facts) text({ x: b.x + b.w - 8, y: b.y + 19, anchor: 'end', stop: n }, 'sub', facts);
+    if (facts) text({ x: b.x + b.w - 8, y: b.y + 37, anchor: 'end', stop: n }, 'sub', facts);
     const c = counters(stop.device);
-    if (c) text({ x: b.x + 8, y: b.y + 37, stop: n }, 'sub counters', fit(b.w < 130 ? `↓${number(c.rx)} ↑${number(c.tx)}` : `${words.received} ${number(c.rx)} · ${words.sent} ${number(c.tx)}`, b.w - 12, 11));
+    const numbers = c && (narrow ? `↓${number(c.rx)} ↑${number(c.tx)}` : `${words.received} ${number(c.rx)} · ${words.sent} ${number(c.tx)}`);
+    if (numbers) text({ x: b.x + 8, y: b.y + 37, stop: n }, 'sub counters', fit(numbers, b.w - 16 - textPixels(facts, 12), 11));
     if (drawing.wide && b.side !== 'middle') notes(b, text, drawing);
   }
   if (drawing.death && leg.death) {
@@ -114,7 +117,7 @@ export function sceneOf({ leg, drawing, counters, words }: SceneInput): Primitiv
     out.push({ tag: 'circle', cls: `death ${leg.death.kind}`, attrs: { cx: round(x), cy: round(y), r: 13 } });
     const [a, b] = [7, -7];
     const label = leg.death.reason ?? words.died[leg.death.kind];
-    const left = x + 20 + textPixels(label, 13) > drawing.width;
+    const left = x > drawing.width / 2;
     text({ x: left ? x - 18 : x + 18, y: y + 5, anchor: left ? 'end' : 'start' }, 'death-label', label);
     if (leg.death.kind === 'unknown') text({ x, y: y + 5, anchor: 'middle' }, 'death-mark', '?');
     else out.push({ tag: 'path', cls: 'death-cross', attrs: { d: `M${round(x + b)} ${round(y + b)}L${round(x + a)} ${round(y + a)}M${round(x + a)} ${round(y + b)}L${round(x + b)} ${round(y + a)}` } });

@@ -69,7 +69,9 @@ const layerOf = (role: string): Layer => (role === 'pod' ? 'pod' : role === 'und
 
 export function wayOf(report: Report, topology: Topology): Way {
   const devices = new Map(topology.devices.map((d) => [d.id, d]));
-  const legs = [report.request, ...(report.reply ? [report.reply] : [])].map((leg) => legOf(leg, report, topology, devices));
+  // No answer to what never arrived.
+  const begun = report.request.expectedNext === undefined || report.reply?.rows.some((r) => r.observed);
+  const legs = [report.request, ...(report.reply && begun ? [report.reply] : [])].map((leg) => legOf(leg, report, topology, devices));
   return { report, legs };
 }
 
