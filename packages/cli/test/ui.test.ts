@@ -1,6 +1,7 @@
 /** The page in Debian's Chromium, on a real lab: each view held against the kernel and against `podway trace`. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -9,11 +10,12 @@ import { readCapture } from '@podway/packet';
 import { LabLayout } from '@podway/lab/client';
 import type { Report } from '@podway/trace';
 import { unexplained, type NamespaceView, type Topology } from '@podway/web';
-import { good, kill, labName, needsRoot, podway, start, until } from './lab-support.js';
+import { good, kill, needsRoot, podway, start, taken, until } from './lab-support.js';
 import { accessible, Chromium, fits, noBrowser, PICTURES, startUi, type RunningUi } from './ui-support.js';
 
 const skip = needsRoot || noBrowser;
-const lab = labName();
+// A name for people: it stands in the pictures.
+const lab = taken(`page-${randomBytes(2).toString('hex')}`);
 const at = ['--lab', lab];
 let ui: RunningUi;
 let browser: Chromium;
@@ -110,6 +112,7 @@ test('anatomy: pause holds the namespaces, containers join; pod eth0 and node et
   assert.deepEqual(devices.filter((d) => !d.includes('veth')).sort(), ['m1 cni0', 'm1 eth0', 'm1 flannel.1', 'm1 lo']);
   assert.equal(devices.filter((d) => d.includes('veth')).length, 2);
 
+  await page.locator('.machine').screenshot({ path: join(PICTURES, 'anatomy.png') });
   const inNode = node('m1', 'ip', 'link');
   const inPod = await good('exec', '--tools', 'web-a', ...at, '--', 'ip', 'link');
   const [, veth = ''] = new RegExp(`^\\d+: (veth\\w+)@if${indexOf(inPod, 'eth0')}:.*master cni0`, 'm').exec(lines(inNode).filter((l) => l.includes(`@if`)).find((l) => l.startsWith(`${/eth0@if(\d+)/.exec(inPod)![1]}:`)) ?? '') ?? [];

@@ -91,7 +91,7 @@ export function drawLeg(leg: WayLeg, width: number, pairs: ReadonlySet<string>):
   const wide = width >= WIDE;
   // Beside each other where there is room, else the layer's name above those of the namespaces.
   const head = wide ? 26 : 38;
-  const column = wide ? COLUMN : (width - 5 * MARGIN) / 2;
+  const column = wide ? COLUMN : (width - 6 * MARGIN) / 2;
   const { left, run, right } = split(leg.stops);
   const leftKeys = rowKeys(left);
   const rightKeys = rowKeys([...right].reverse()).reverse();
