@@ -11,6 +11,8 @@ interface Rack {
   readonly id: string;
   readonly netns: string;
   readonly bridge?: TopoDevice;
+  /** Of its own, when there are several racks. */
+  readonly router?: TopoNamespace;
   readonly nodes: readonly { readonly node: TopoNamespace; readonly uplink?: TopoDevice; readonly port?: TopoDevice }[];
 }
 
@@ -45,7 +47,14 @@ function layoutOf(t: Topology, peers: ReadonlyMap<string, TopoDevice>): Layout {
     rack.nodes.push({ node, ...(uplink ? { uplink } : {}), ...(port ? { port } : {}) });
     racks.set(id, rack);
   }
-  return { levels, racks: [...racks.values()] };
+  // Of several racks each has its router with it.
+  const own = new Set(racks.size > 1 ? [...racks.values()].map((r) => r.netns) : []);
+  return { levels: levels.map((l) => l.filter((n) => !own.has(n.id))).filter((l) => l.length), racks: [...racks.values()].map((r) => ({ ...r, ...routerOf(underlay, own, r.netns) })) };
+}
+
+function routerOf(underlay: readonly TopoNamespace[], own: ReadonlySet<string>, netns: string): { router?: TopoNamespace } {
+  const router = own.has(netns) ? underlay.find((n) => n.id === netns) : undefined;
+  return router ? { router } : {};
 }
 
 function bridgeOf(t: Topology, port: TopoDevice | undefined): { bridge?: TopoDevice } {
@@ -68,20 +77,24 @@ export function MapView({ topology, counters, route }: { topology: Topology; cou
             {level.map((n) => <Underlay key={n.id} ns={n} topology={topology} peers={peers} counters={counters} route={route} />)}
           </div>
         ))}
-        {racks.map((r) => (
-          <div className="rack" key={r.id}>
-            {r.bridge && <DeviceBox device={r.bridge} route={route} counters={counters} note={<span className="small dim">{r.netns} · {t('role_switch')}</span>} />}
-            <div className="nodes">
-              {r.nodes.map(({ node, uplink, port }) => (
-                <div className="node-slot" key={node.id}>
-                  {port && <Cable id={port.id} counters={counters} label={t('cableTo', node.id)} />}
-                  {port && <span className="cable-note small">{port.master !== undefined && <span className="dim">{port.master}</span>} {port.name} ↔ {uplink?.name}<RateLine id={uplink!.id} counters={counters} /></span>}
-                  <NodeCard node={node} topology={topology} peers={peers} counters={counters} route={route} />
-                </div>
-              ))}
+        <div className="racks">
+          {racks.map((r) => (
+            <div className="rack" key={r.id}>
+              {r.router && <Underlay ns={r.router} topology={topology} peers={peers} counters={counters} route={route} />}
+              {r.router && <span className="trunk still" aria-hidden="true" />}
+              {r.bridge && <DeviceBox device={r.bridge} route={route} counters={counters} note={<span className="small dim">{r.netns} · {t('role_switch')}</span>} />}
+              <div className="nodes">
+                {r.nodes.map(({ node, uplink, port }) => (
+                  <div className="node-slot" key={node.id}>
+                    {port && <Cable id={port.id} counters={counters} label={t('cableTo', node.id)} />}
+                    {port && <span className="cable-note small">{port.master !== undefined && <span className="dim">{port.master}</span>} {port.name} ↔ {uplink?.name}<RateLine id={uplink!.id} counters={counters} /></span>}
+                    <NodeCard node={node} topology={topology} peers={peers} counters={counters} route={route} />
+                  </div>
+                ))}
+              </div>
             </div>
-          </div>
-        ))}
+          ))}
+        </div>
       </div>
     </section>
   );

@@ -25,8 +25,8 @@ export function pairsOf(leg: WayLeg): Set<string> {
   return pairs;
 }
 
-const HOP_MS = 900;
-const MOVE_MS = 450;
+const HOP_MS = 700;
+const MOVE_MS = 400;
 const still = (): boolean => matchMedia('(prefers-reduced-motion: reduce)').matches;
 
 /** All hops of both ways, one after the other. */

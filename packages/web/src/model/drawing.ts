@@ -57,6 +57,8 @@ export interface Drawing {
 const MARGIN = 10;
 const BOX = 46;
 const GAP = 20;
+/** Between rows of what is drawn across: names of namespaces stand there. */
+const ROW_GAP = 36;
 const BAND_GAP = 8;
 const WIDE = 720;
 const COLUMN = 236;
@@ -108,25 +110,25 @@ export function drawLeg(leg: WayLeg, width: number, pairs: ReadonlySet<string>):
   for (const layer of LAYERS) {
     const keys = [...new Set([...left, ...right].map((s, i) => (s.layer === layer ? (i < left.length ? leftKeys[i]! : rightKeys[i - left.length]!) : -1)))].filter((k) => k >= 0).sort((a, b) => a - b);
     const columnRows = layer === 'app' ? 1 : keys.length;
-    const rows = columnRows + (run.length && runLayer === layer ? runRows : 0);
-    if (rows === 0) continue;
+    const across = run.length > 0 && runLayer === layer;
+    if (columnRows === 0 && !across) continue;
     const top = y + head;
     const rowY = (i: number): number => top + i * (BOX + GAP);
-    bands.push({ layer, x: 0, y, w: width, h: head + rows * (BOX + GAP) - GAP + MARGIN });
+    bands.push({ layer, x: 0, y, w: width, h: head + columnRows * (BOX + GAP) + (across ? runRows * (BOX + ROW_GAP) - ROW_GAP : -GAP) + MARGIN });
     if (layer === 'app') {
       terminals.push({ which: 'from', x: x.left, y: rowY(0), w: column, h: BOX });
       if (leg.to) terminals.push({ which: 'to', x: x.right, y: rowY(0), w: column, h: BOX });
     }
     left.forEach((stop, i) => stop.layer === layer && boxes.push({ stop, side: 'left', x: x.left, y: rowY(keys.indexOf(leftKeys[i]!)), w: column, h: BOX }));
     right.forEach((stop, i) => stop.layer === layer && boxes.push({ stop, side: 'right', x: x.right, y: rowY(keys.indexOf(rightKeys[i]!)), w: column, h: BOX }));
-    if (runLayer === layer) {
+    if (across) {
       const w = Math.min(COLUMN, (room - (perRow - 1) * GAP) / perRow);
       run.forEach((stop, i) => {
         const row = Math.floor(i / perRow);
         const inRow = Math.min(perRow, run.length - row * perRow);
         const place = row % 2 === 0 ? i - row * perRow : inRow - 1 - (i - row * perRow); // as the plough goes
         const step = inRow === 1 ? 0 : (room - w) / (inRow - 1);
-        boxes.push({ stop, side: 'middle', x: inRow === 1 ? (width - w) / 2 : x.middle + place * step, y: rowY(columnRows + row), w, h: BOX });
+        boxes.push({ stop, side: 'middle', x: inRow === 1 ? (width - w) / 2 : x.middle + place * step, y: rowY(columnRows) + row * (BOX + ROW_GAP), w, h: BOX });
       });
     }
     y += bands.at(-1)!.h + BAND_GAP;
@@ -135,7 +137,9 @@ export function drawLeg(leg: WayLeg, width: number, pairs: ReadonlySet<string>):
   const chain: Area[] = [terminals[0]!, ...boxes, ...(terminals[1] ? [terminals[1]] : [])];
   const wires = chain.slice(1).map((to, i): Wire => {
     const [a, b] = [boxes[i - 1]?.stop, boxes[i]?.stop];
-    return { points: wire(chain[i]!, to), pair: a !== undefined && b !== undefined && (pairs.has(`${a.device} ↔ ${b.device}`) || pairs.has(`${b.device} ↔ ${a.device}`)), missed: b?.missed ?? (a?.missed ?? false) };
+    // Up from a lower row: beside the rows above, not through them.
+    const around = boxes[i - 1]?.side === 'middle' && boxes[i]?.side !== 'middle' && runRows > 1;
+    return { points: around ? roundabout(chain[i]!, to, width) : wire(chain[i]!, to), pair: a !== undefined && b !== undefined && (pairs.has(`${a.device} ↔ ${b.device}`) || pairs.has(`${b.device} ↔ ${a.device}`)), missed: b?.missed ?? (a?.missed ?? false) };
   });
   const death = leg.death && deathPoint(chain, { after: leg.death.after, up: boxes[leg.death.after - 1]?.side === 'right' });
   // A packet may die below the last box.
@@ -162,12 +166,19 @@ function wire(a: Area, b: Area): Point[] {
   return down ? [from, { x: from.x, y: corner }, { x: lowerX, y: corner }, { x: lowerX, y: to.y }] : [{ x: lowerX, y: from.y }, { x: lowerX, y: corner }, { x: to.x, y: corner }, to];
 }
 
+/** Out below, up along the right edge, and in from below. */
+function roundabout(a: Area, b: Area, width: number): Point[] {
+  const [ca, cb] = [centre(a), centre(b)];
+  const [low, high, edge] = [a.y + a.h + 5, b.y + b.h + GAP / 2, width - 5];
+  return [{ x: ca.x, y: a.y + a.h }, { x: ca.x, y: low }, { x: edge, y: low }, { x: edge, y: high }, { x: cb.x, y: high }, { x: cb.x, y: b.y + b.h }];
+}
+
 /** Namespaces as frames around neighbouring boxes of one side. */
 function framesOf(boxes: readonly StopBox[]): Frame[] {
   const groups: StopBox[][] = [];
   for (const b of boxes) {
     const last = groups.at(-1);
-    if (last?.[0] && last[0].stop.where === b.stop.where && last[0].side === b.side) last.push(b);
+    if (last?.[0] && last[0].stop.where === b.stop.where && last[0].side === b.side && (b.side !== 'middle' || last[0].y === b.y)) last.push(b);
     else groups.push([b]);
   }
   const pad = MARGIN - 2;
