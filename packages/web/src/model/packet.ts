@@ -58,19 +58,22 @@ interface Size {
   readonly bytes: number;
 }
 
+const ipHeader = (address: string): Size => (address.includes(':') ? { name: 'ipv6', label: 'IPv6', bytes: 40 } : { name: 'ipv4', label: 'IPv4', bytes: 20 });
+
 function sizesOf(row: Row, proto: Report['flow']['proto']): readonly Size[] {
   if (row.observed) return row.observed.headers;
   const p = row.predicted;
   if (!p) return [];
   const outer = p.outer ? 'outer ' : '';
   const inner = p.outer ? 'inner ' : '';
-  const transport = proto === 'tcp' ? Math.min(TCP_SYN_HEADER, p.ipLength - 20) : 8;
+  const ip = ipHeader(p.src);
+  const transport = proto === 'tcp' ? Math.min(TCP_SYN_HEADER, p.ipLength - ip.bytes) : 8;
   return [
-    ...(p.outer ? [['ethernet', 'Ethernet', 14], ['ipv4', 'IPv4', 20], ['udp', 'UDP', 8]] as const : []).map(([name, label, bytes]) => ({ name, label: outer + label, bytes })),
+    ...(p.outer ? [{ name: 'ethernet', label: 'Ethernet', bytes: 14 }, ipHeader(p.outer.src), { name: 'udp', label: 'UDP', bytes: 8 }] : []).map((h) => ({ ...h, label: outer + h.label })),
     ...(p.outer ? [{ name: 'vxlan', label: `VXLAN vni ${p.outer.vni}`, bytes: 8 }] : []),
-    { name: 'ethernet', label: `${inner}Ethernet`, bytes: 14 }, { name: 'ipv4', label: `${inner}IPv4`, bytes: 20 },
-    { name: proto, label: inner + proto.toUpperCase(), bytes: transport },
-    ...(p.ipLength - 20 - transport > 0 ? [{ name: 'payload', label: 'payload', bytes: p.ipLength - 20 - transport }] : []),
+    { name: 'ethernet', label: `${inner}Ethernet`, bytes: 14 }, { ...ip, label: inner + ip.label },
+    { name: proto, label: inner + (proto === 'icmp' && ip.name === 'ipv6' ? 'ICMPv6' : proto.toUpperCase()), bytes: transport },
+    ...(p.ipLength - ip.bytes - transport > 0 ? [{ name: 'payload', label: 'payload', bytes: p.ipLength - ip.bytes - transport }] : []),
   ];
 }
 
