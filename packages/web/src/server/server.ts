@@ -217,7 +217,7 @@ class Service {
 /** Not a redirect: a browser that came from elsewhere would not send a strict cookie along with that. */
 function welcome(res: ServerResponse, cookie: string): void {
   res.writeHead(200, { 'Content-Type': 'text/html; charset=utf-8', 'Cache-Control': 'no-store', 'Set-Cookie': cookie })
-    .end('<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="0;url=/"><title>Podway</title><a href="/">Podway</a></html>');
+    .end('<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="0;url=/"><link rel="icon" href="/icon.svg"><title>Podway</title><a href="/">Podway</a></html>');
 }
 
 function json(res: ServerResponse, status: number, body: unknown): void {
