@@ -90,6 +90,9 @@ test('addresses and ranges of nodes and pods, one a family, in any order', () =>
 });
 
 const FAMILY_CASES: readonly (readonly [string, string, readonly string[]])[] = [
+  ['Services of a family that the lab has not', 'network: {serviceCIDR: "10.96.0.0/12,fd00:96::/112"}', ['network.serviceCIDR: fd00:96::/112 is of a family that this lab has not']],
+  ['Services without the first family', 'network: {ipFamily: dual, serviceCIDR: "fd00:96::/112"}', ['network.serviceCIDR: must have a range of IPv4']],
+  ['Services among pods of the second family', 'network: {ipFamily: dual, serviceCIDR: "10.96.0.0/12,fd00:10:244:5::/112"}', ["network.serviceCIDR: overlaps with the cluster's range fd00:10:244::/56"]],
   ['two ranges of one family', 'network: {clusterCIDR: [10.1.0.0/16, 10.2.0.0/16]}', ['network.clusterCIDR: .*are of one family']],
   ['a family that is left out', 'network: {ipFamily: ipv4, clusterCIDR: "fd00::/48"}', ['network.clusterCIDR: fd00::/48 is of a family that network.ipFamily ipv4 leaves out']],
   ['an address of a family there is not', 'nodes: [{name: a, address: "fd00::2"}]', ['nodes\\[0\\].address: fd00::2 is of a family that this lab has not']],

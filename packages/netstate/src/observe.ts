@@ -41,6 +41,15 @@ export function observe(ns: Netns, options: ObserveOptions = {}): NetnsState {
   });
 }
 
+/** Devices alone, with their counters: a fraction of a millisecond. Equivalent: `ip -s link`. */
+export function observeLinks(ns: Netns): Link[] {
+  return RtNetlink.with(ns, (nl) => {
+    const links = nl.links();
+    const name = namer(links);
+    return links.map((l) => linkState(l, name));
+  });
+}
+
 function readNft(ns: Netns, { terse = false, tables }: ObserveOptions, unread: string[]): NftRuleset {
   try {
     return Nftables.with(ns, (nft) => (tables ? tables.flatMap((name) => readTable(nft, name, terse)) : nft.list(undefined, terse)));

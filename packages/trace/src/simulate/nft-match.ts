@@ -24,7 +24,7 @@ export interface MatchContext {
 }
 
 /** A value of a packet: text (addresses, names), a number, or a tuple; undefined fields cannot be told. */
-export type Value = string | number | readonly Value[];
+export type Value = string | number | readonly (Value | Untold)[];
 export interface Untold {
   readonly untold: string;
 }
@@ -58,7 +58,8 @@ export function evaluate(e: unknown, c: MatchContext): Value | Untold | 'absent'
     const parts = e['concat'].map((x) => evaluate(x, c));
     // A header that is not there ends the rule, whatever else it asks.
     if (parts.includes('absent')) return 'absent';
-    return parts.find((x) => isUntold(x)) ?? (parts as Value[]);
+    // What cannot be told matters only where the other parts fit: `th dport` of an echo, in a map of TCP ports.
+    return parts as (Value | Untold)[];
   }
   if (Array.isArray(e['&'])) {
     const [left, right] = e['&'] as readonly unknown[];
@@ -188,7 +189,7 @@ function classid(text: string): number | undefined {
   return m && text.length > 1 ? (parseInt(m[1] || '0', 16) << 16 | parseInt(m[2] || '0', 16)) >>> 0 : undefined;
 }
 
-const isTuple = (v: Value): v is readonly Value[] => Array.isArray(v);
+const isTuple = (v: Value): v is readonly (Value | Untold)[] => Array.isArray(v);
 
 /** One packet value against one constant. */
 function equal(v: Value, right: unknown): boolean | Untold {
@@ -197,7 +198,8 @@ function equal(v: Value, right: unknown): boolean | Untold {
     if (!parts || parts.length !== v.length) return untold(right);
     let doubt: Untold | undefined;
     for (let i = 0; i < v.length; i++) {
-      const r = compare(v[i]!, parts[i]);
+      const part = v[i]!;
+      const r = isUntold(part) ? part : compare(part, parts[i]);
       if (r === false) return false;
       if (isUntold(r)) doubt = r;
     }
