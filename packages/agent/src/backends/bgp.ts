@@ -58,7 +58,9 @@ export const bgp = {
   type: 'bgp',
 
   overhead: (): number => 0,
-  learnsRoutes: PROTOCOL.bird,
+  /** The routes are BIRD's to make. */
+  reached: (_config: BgpNetwork, peer: BgpPeer, observed: Partial<NetnsState>): boolean =>
+    peer.podCidrs.every((c) => observed.routes?.some((r) => r.protocol === PROTOCOL.bird && r.dst === c) ?? false),
 
   publish: () => ({}),
 

@@ -10,6 +10,10 @@ export interface DaemonSpec {
   /** One of each name runs. */
   readonly name: string;
   readonly argv: readonly string[];
+  /** The program, for how it is spoken to (`controls`), where several of it run; the name when left out. */
+  readonly program?: string;
+  /** The device it works on, which must be there before it starts, and gets its settings after that. */
+  readonly device?: string;
   /** Debian's package that brings the program: for whoever has to install it. */
   readonly package?: string;
   /** Added to argv when it is started again after it ended unexpectedly: what it left behind is to be taken over. */

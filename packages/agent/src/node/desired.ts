@@ -22,7 +22,7 @@ export interface NodeInputs {
 
 export function desiredNode(i: NodeInputs): NetnsState {
   const { config, local, plan } = i;
-  const ways = plan.parts.map((p) => backendOf(p.config).desired(p.config, local, p.peers, plan.mtu));
+  const ways = plan.parts.map((p) => backendOf(p.config).desired(p.config, local, p.peers, plan.mtu, p.unready));
   return mergeStates(local.name, baseState(config, local, plan.mtu), ...ways, {
     links: i.attachments.filter((r) => r.phase === 'ready').map((r) => hostLink(config, r, plan.mtu)),
   });

@@ -48,7 +48,7 @@ export const command = defineCommand({
             found.push({ node: name, finding: 'missing', kind: 'node', object: name, reason: 'it has no pod CIDR or no uplink' });
             continue;
           }
-          const plan = planBackends(config, undefined, local, peersOf(nodes, name).peers, observed.routes);
+          const plan = planBackends(config, undefined, local, peersOf(nodes, name).peers, observed);
           const changes = diff(desiredNode({ config, local, plan, attachments: [] }), observed, podwayOwnership((a) => isManaged(config.clusterCidrs, a)));
           // Pods' own devices belong to attachments, which CHECK looks after.
           for (const c of changes.filter((x) => x.kind !== 'link' || (x.desired ?? x.observed)?.kind !== 'veth')) {
