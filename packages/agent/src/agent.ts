@@ -13,7 +13,7 @@ import { isTemporary, writeDurably } from '@podway/cni';
 import { isPodwayError, messageOf } from '@podway/errors';
 import { LinkRemover, Netns, RtNetlink, WIREGUARD_SOCKET_DIR } from '@podway/kernel';
 import { ConfigMaps, Nodes, Pods, type Node, type ObjectClient, type Pod } from '@podway/kube';
-import { observe } from '@podway/netstate';
+import { observe, type NetnsState } from '@podway/netstate';
 import { Attachments } from './attachments.js';
 import type { LocalNode, Peer } from './backends/backend.js';
 import { parseNetworkConfig, type NetworkConfig } from './config.js';
@@ -74,6 +74,7 @@ export class Agent {
   private readonly wireguardKeys: WireguardKeys;
   private readonly daemons: NodeDaemons;
   private plan: BackendPlan | undefined;
+  private desired: NetnsState | undefined;
   private readonly reconciler: Reconciler;
   private readonly podSides: PodSides;
   private readonly nodes = new Map<string, Node>();
@@ -106,6 +107,7 @@ export class Agent {
     this.reconciler = new Reconciler(this.ns, this.netlink, this.config.clusterCidrs, o.emit, { directory: this.wireguardDir, secrets });
     this.daemons = new NodeDaemons({
       stateDir: o.stateDir, wireguardDir: this.wireguardDir, wrap: o.wireguardGo?.wrap ?? [], emit: o.emit,
+      make: (device) => this.desired && this.reconciler.prepare(this.desired, [device]),
       unset: () => void (this.synced && this.reconcile('full')),
     });
   }
@@ -287,12 +289,9 @@ export class Agent {
       this.tellProblems([...problems, ...plan.problems]);
       const desired = desiredNode({ config: this.config, local, plan, attachments: this.ipam.list() });
       const specs = this.daemons.specs(local, plan);
-      const missing = this.daemons.missing(specs);
-      if (missing.length) {
-        this.reconciler.prepare(desired, missing);
-        await this.daemons.serveDevices(specs);
-      }
-      const applied = how === 'full' || !this.announced || missing.length ? this.reconciler.full(desired) : this.reconciler.incremental(desired);
+      this.desired = desired;
+      const started = await this.daemons.serveDevices(specs);
+      const applied = how === 'full' || !this.announced || started ? this.reconciler.full(desired) : this.reconciler.incremental(desired);
       this.standing = !applied.failed.some((f) => f.change.kind === 'link' || f.change.kind === 'address');
       await this.daemons.apply(specs);
       if (how === 'full') this.podSides.adapt(plan.mtu, this.ipam.list());

@@ -80,13 +80,15 @@ export interface Backend<B extends BackendConfig = BackendConfig> {
   /**
    * Everything this backend wants in the node's namespace. Pure.
    * @param mtu of pods and tunnels
-   * @param unready names of peers that are not sent to by this way yet: it is made ready for them
+   * @param unready names of peers that are not sent to by this way, or not yet: no routes, but all it takes to receive
    */
   desired(config: NetworkConfig<B>, local: LocalNode, peers: readonly Peer[], mtu: number, unready?: ReadonlySet<string>): Partial<NetnsState>;
   /** Programs that must run beside the agent. Pure. */
   daemons?(config: NetworkConfig<B>, local: LocalNode, peers: readonly Peer[]): DaemonSpec[];
   /** During a change: can packets go to this peer by this way already? At once when left out. */
   reached?(config: NetworkConfig<B>, peer: Peer, observed: Partial<NetnsState>): boolean;
+  /** It takes packets only from peers that it was given: they stay its peers (`unready`) for as long as they may send by it. */
+  readonly keyed?: true;
   /** What nodes call this way among themselves; the type when left out. Two ways can stand side by side, one cannot be changed without a gap. */
   way?(config: NetworkConfig<B>): string;
 }

@@ -43,6 +43,7 @@ function own(c: WireguardConfig, local: LocalNode): { publicKey: string; impleme
 
 export const wireguard = {
   type: 'wireguard',
+  keyed: true,
 
   overhead: (_config: Network, underlay: 'inet' | 'inet6'): number => WIREGUARD_AND_TAG + UDP_HEADER + OUTER_IP[underlay],
   way: ({ backend }: Network) => wireguardWay(backend),

@@ -212,6 +212,7 @@ export class Supervisor {
     const began = performance.now();
     const again = d.record?.worked === true && spec.again !== undefined;
     const argv = again ? [...spec.argv, ...spec.again!] : spec.argv;
+    this.control(spec)?.before?.(spec);
     await this.write(spec);
     const base: DaemonRecord = { argv: spec.argv, env: spec.env ?? {}, files: hashes(spec), worked: d.record?.worked ?? false };
     await this.remember(spec.name, (d.record = base));

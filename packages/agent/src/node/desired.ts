@@ -23,9 +23,12 @@ export interface NodeInputs {
 export function desiredNode(i: NodeInputs): NetnsState {
   const { config, local, plan } = i;
   const ways = plan.parts.map((p) => backendOf(p.config).desired(p.config, local, p.peers, plan.mtu, p.unready));
-  return mergeStates(local.name, baseState(config, local, plan.mtu), ...ways, {
+  const { routes, ...merged } = mergeStates(local.name, baseState(config, local, plan.mtu), ...ways, {
     links: i.attachments.filter((r) => r.phase === 'ready').map((r) => hostLink(config, r, plan.mtu)),
   });
+  // Two ways at once may want one and the same, such as a blackhole behind both.
+  const wanted = new Map(routes.map((r) => [r.type === 'blackhole' ? JSON.stringify(r) : r, r]));
+  return { ...merged, routes: [...wanted.values()] };
 }
 
 function baseState(config: NetworkConfig, local: LocalNode, mtu: number): Partial<NetnsState> {

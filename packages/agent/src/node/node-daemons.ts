@@ -13,6 +13,8 @@ export interface NodeDaemonsOptions {
   /** Words in front of a program of a device: what puts it into namespaces that are not the agent's own. */
   readonly wrap: readonly string[];
   readonly emit: (e: DaemonEvent) => void;
+  /** Makes a device, if it is not there. */
+  readonly make: (device: string) => void;
   /** The program of a device has started, and its device is to be set anew. */
   readonly unset: () => void;
 }
@@ -28,15 +30,15 @@ export class NodeDaemons {
     return specs.map((s) => (s.device === undefined ? s : { ...s, argv: [...this.o.wrap, ...s.argv] }));
   }
 
-  /** Devices whose program does not run yet: they must be made, and it started, before they can be set. */
-  missing(specs: readonly DaemonSpec[]): string[] {
+  /**
+   * Starts what works on devices, before they can be set; ends nothing, since routes may still lead there.
+   * @returns whether there was any to start
+   */
+  async serveDevices(specs: readonly DaemonSpec[]): Promise<boolean> {
     const running = this.supervisor?.running() ?? {};
-    return specs.flatMap((s) => (s.device !== undefined && running[s.name] === undefined ? [s.device] : []));
-  }
-
-  /** Starts what works on devices; ends nothing, since routes may still lead there. */
-  async serveDevices(specs: readonly DaemonSpec[]): Promise<void> {
-    await this.get().besides(specs.filter((s) => s.device !== undefined));
+    const missing = specs.filter((s) => s.device !== undefined && running[s.name] === undefined);
+    if (missing.length) await this.get().besides(missing);
+    return missing.length > 0;
   }
 
   /** Exactly these. Nothing is started for backends that need nothing. */
@@ -50,7 +52,7 @@ export class NodeDaemons {
 
   private get(): Supervisor {
     return (this.supervisor ??= new Supervisor({
-      dir: join(this.o.stateDir, 'daemons'), controls: { bird: birdDaemonControl, [WIREGUARD_GO]: wireguardGoControl(this.o.wireguardDir) },
+      dir: join(this.o.stateDir, 'daemons'), controls: { bird: birdDaemonControl, [WIREGUARD_GO]: wireguardGoControl(this.o.wireguardDir, this.o.make) },
       emit: (e) => {
         this.o.emit(e);
         if (e.type === 'daemon-started' && e.daemon.startsWith(`${WIREGUARD_GO}-`)) this.o.unset();

@@ -13,7 +13,7 @@
  */
 import type { NetnsState } from '@podway/netstate';
 import { backendOf, podMtu, wayOf } from '../backends/index.js';
-import type { LocalNode, NodeEnds, Peer } from '../backends/backend.js';
+import type { Backend, LocalNode, NodeEnds, Peer } from '../backends/backend.js';
 import type { NetworkConfig } from '../config.js';
 import type { PeerProblem } from './peers.js';
 
@@ -51,10 +51,16 @@ export function planBackends(
     else if (previous && old && old.refuses(previous, local, peer) === undefined) still.push(peer);
     else problems.push({ node: peer.name, reason: refusal });
   }
+  /** Those that may still send the old way. */
+  const senders = (backend: Backend, c: NetworkConfig): Peer[] => now.filter((p) => backend.refuses(c, local, p) === undefined);
+  const names = (list: readonly Peer[]): ReadonlySet<string> => new Set(list.map((p) => p.name));
   const settled = previous === undefined || (still.length + both.length === 0 && !peers.some((p) => p.ends.uses === wayOf(previous)));
   const uses = wayOf(still.length + both.length > 0 && previous ? previous : config);
   return {
-    parts: [{ config, peers: [...now, ...both], unready: new Set(both.map((p) => p.name)) }, ...(previous ? [{ config: previous, peers: [...still, ...both] }] : [])],
+    parts: [
+      { config, peers: [...now, ...both], unready: names(both) },
+      ...(previous && old ? [{ config: previous, peers: [...still, ...both, ...(old.keyed ? senders(old, previous) : [])], unready: names(now) }] : []),
+    ],
     problems, settled,
     mtu: mtuDuring(config, previous, local),
     ends: {

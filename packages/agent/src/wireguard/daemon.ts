@@ -13,8 +13,13 @@ export const wireguardGo = (device: string): DaemonSpec => ({
   env: { LOG_LEVEL: 'error' }, files: [],
 });
 
-/** It takes requests before it has seen that its device is up; a port it listens on says that it has. */
-export const wireguardGoControl = (directory = WIREGUARD_SOCKET_DIR): DaemonControl => ({
+/**
+ * It takes requests before it has seen that its device is up; a port it listens on says that it has.
+ * @param make makes the device, if it is not there
+ */
+export const wireguardGoControl = (directory = WIREGUARD_SOCKET_DIR, make?: (device: string) => void): DaemonControl => ({
+  // By itself it would make a device that ends with it.
+  before: (spec) => make?.(spec.device!),
   ready: async (spec) => {
     const { listenPort } = readUserspaceWireguard(spec.device!, directory);
     if (listenPort === 0) throw new PodwayError('WIREGUARD_GONE', `${spec.device} is not up`, { object: `link ${spec.device}` });
