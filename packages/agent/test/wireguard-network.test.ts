@@ -1,19 +1,23 @@
 /** WireGuard between agents in real namespaces, with wireguard-go: traffic, secrecy, changes without loss, death and repair. */
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { Capture, RtNetlink, wireguardSocket } from '@podway/kernel';
+import { promisify } from 'node:util';
+import { Capture, generatePrivateKey, publicKeyOf, RtNetlink, setUserspaceWireguard, wireguardSocket } from '@podway/kernel';
 import { PingStream } from './bgp-fixture.js';
-import { inNs, lines, until, NETWORK, type TestNetwork, type TestNode, type TestPod } from './network.js';
+import { inNs, lines, pathOf, until, NETWORK, type TestNetwork, type TestNode, type TestPod } from './network.js';
 import { probe, serve } from './traffic.js';
-import { changedTo, needsWireguard, netConf, pidsOf, setNetwork, socketDir, stateOf, USERSPACE, WIREGUARD, withWireguard } from './wireguard-fixture.js';
+import { changedTo, needsWireguard, netConf, pidsOf, setNetwork, socketDir, stateOf, USERSPACE, WIREGUARD, wireguardGo, withWireguard } from './wireguard-fixture.js';
 
 const skip = needsWireguard;
 const DEV = 'podway.wg';
 const routes = (n: TestNode, dev = DEV): string[] => lines(inNs(n.ns, 'ip', '-4', 'route', 'show', 'dev', dev)).sort();
 const known = (nodes: readonly TestNode[], dev = DEV): Promise<boolean> => until('every node has a way to every other', () => nodes.every((n) => routes(n, dev).length === nodes.length - 1));
-const ping = (from: TestPod, to: string, ...more: string[]): string => inNs(from.ns, 'busybox', 'ping', '-c', '3', '-i', '0.1', '-W', '2', ...more, to);
+/** Beside the agents, which are in this process. */
+const ping = async (from: TestPod, to: string, ...more: string[]): Promise<string> =>
+  (await promisify(execFile)('nsenter', [`--net=${pathOf(from.ns)}`, 'busybox', 'ping', '-c', '3', '-i', '0.1', '-W', '1', ...more, to])).stdout;
 
 /** One pod a node, with its address. */
 async function podEach(net: TestNetwork, nodes: readonly TestNode[]): Promise<{ pod: TestPod; ip: string }[]> {
@@ -40,12 +44,12 @@ test('three nodes: all pod pairs, sources kept, largest packet fits, plain text 
       }
     }
     const [a, b] = pods as [typeof pods[0], typeof pods[0]];
-    assert.match(ping(a.pod, b.ip, '-s', String(1440 - 28)), /3 packets received/, 'the largest that fits');
+    assert.match(await ping(a.pod, b.ip, '-s', String(1440 - 28)), /3 packets received/, 'the largest that fits');
     assert.equal(RtNetlink.with(a.pod.ns, (nl) => nl.mustLink('eth0').mtu), 1440);
     const pattern = Buffer.alloc(16, 0x5a);
     const [inside, outside] = [Capture.open(a.pod.ns, { device: 'eth0', immediate: true }), Capture.open(nodes[0]!.ns, { device: 'eth0', immediate: true })];
     try {
-      assert.match(ping(a.pod, b.ip, '-p', '5a'), /3 packets received/);
+      assert.match(await ping(a.pod, b.ip, '-p', '5a'), /3 packets received/);
       const bytes = (c: Capture): Buffer[] => c.read().map((p) => Buffer.from(p.bytes));
       assert.ok(bytes(inside).some((p) => p.includes(pattern)), 'the pod sees its payload');
       const sealed = bytes(outside);
@@ -101,12 +105,12 @@ test('an agent that starts again takes over what runs: same program, same key, n
   withWireguard(2, {}, async (net, nodes) => {
     await known(nodes);
     const [a, b] = await podEach(net, nodes) as [{ pod: TestPod; ip: string }, { pod: TestPod; ip: string }];
-    ping(a.pod, b.ip);
+    await ping(a.pod, b.ip);
     const [m1] = nodes as [TestNode];
     const [pid, key] = [pidsOf(m1), stateOf(m1).links.find((l) => l.name === DEV)?.wireguard?.publicKey];
     const stream = new PingStream(a.pod.ns, b.ip, 200);
     await m1.stop();
-    await m1.start({ network: WIREGUARD, wireguardGo: (await import('./wireguard-fixture.js')).wireguardGo(m1), resyncMs: 50 });
+    await m1.start({ network: WIREGUARD, wireguardGo: wireguardGo(m1), resyncMs: 50 });
     await m1.ready();
     await until('some comparisons', () => stream.answers > 100);
     assert.deepEqual((await stream.stop()).lost, []);
@@ -119,7 +123,7 @@ test('wireguard-go dies: it is started and set again, packets flow both ways, an
   withWireguard(2, { resyncMs: 60_000 }, async (net, nodes) => {
     await known(nodes);
     const [a, b] = await podEach(net, nodes) as [{ pod: TestPod; ip: string }, { pod: TestPod; ip: string }];
-    ping(a.pod, b.ip);
+    await ping(a.pod, b.ip);
     const [m1] = nodes as [TestNode];
     // From the other side: the one that was restarted must make itself heard of.
     const stream = new PingStream(b.pod.ns, a.ip, 200);
@@ -141,9 +145,8 @@ test('what somebody broke is mended and said: a peer removed, another one, other
   withWireguard(2, { resyncMs: 50 }, async (net, nodes) => {
     await known(nodes);
     const [a, b] = await podEach(net, nodes) as [{ pod: TestPod; ip: string }, { pod: TestPod; ip: string }];
-    ping(a.pod, b.ip);
+    await ping(a.pod, b.ip);
     const [m1] = nodes as [TestNode];
-    const { setUserspaceWireguard, generatePrivateKey, publicKeyOf } = await import('@podway/kernel');
     const [peer] = stateOf(m1).wireguardPeers!;
     const stranger = publicKeyOf(generatePrivateKey());
     const set = (change: Parameters<typeof setUserspaceWireguard>[1]) => () => setUserspaceWireguard(DEV, change, socketDir(m1));
@@ -161,6 +164,6 @@ test('what somebody broke is mended and said: a peer removed, another one, other
       m1.events.length = 0;
       d.act();
       await until(`${d.what} is told (${JSON.stringify(m1.events)})`, () => m1.seen('changed').some((e) => d.says.test(e.change)));
-      await until(`${d.what} is mended`, () => ping(a.pod, b.ip).includes('3 packets received'));
+      await until(`${d.what} is mended`, async () => (await ping(a.pod, b.ip)).includes('3 packets received'));
     }
   }));
