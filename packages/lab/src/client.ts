@@ -9,5 +9,5 @@ export { down, type Removed } from './cluster/down.js';
 export {
   execInContainer, execInNamespaces, execInNode, exposedName, readRecords, type CommandLine, type NamespaceLetter, type PodRecord,
 } from './runtime/record.js';
-export { worldSource } from './cluster/world.js';
+export { worldSource, wireguardDirOf } from './cluster/world.js';
 export { askLab, type ControlRequest, type MembershipResult, type Step } from './cluster/control.js';

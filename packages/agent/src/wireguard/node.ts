@@ -3,12 +3,12 @@ import { accessSync, constants } from 'node:fs';
 import { join } from 'node:path';
 import { hasTun, kernelHas } from '@podway/kernel';
 import { presharedKeyDigest } from '@podway/netstate';
-import type { LocalNode } from '../backends/backend.js';
+import type { LocalNode, NodeEnds } from '../backends/backend.js';
 import type { NetworkConfig } from '../config.js';
 import { systemPath } from '../daemons/supervisor.js';
 import { WIREGUARD_GO, WIREGUARD_GO_PACKAGE } from './daemon.js';
 import type { WireguardKeys } from './keys.js';
-import type { WireguardConfig } from './settings.js';
+import { wireguardWay, type WireguardConfig } from './settings.js';
 
 const configs = (networks: readonly (NetworkConfig | undefined)[]): WireguardConfig[] =>
   networks.flatMap((n) => (n?.backend.type === 'wireguard' ? [n.backend] : []));
@@ -48,6 +48,17 @@ export async function withWireguard(local: LocalNode, keys: WireguardKeys, netwo
   for (const c of all) publicKeys[c.generation] = await keys.publicKey(c);
   return { ...local, wireguard: { implementation: implementationOf(first), publicKeys } };
 }
+
+/** A node as it has published itself: for whoever looks at it from outside and cannot read its keys. */
+export function publishedWireguard(local: LocalNode, ends: NodeEnds | undefined, network: NetworkConfig): LocalNode {
+  const [c] = configs([network]);
+  const end = c && ends?.accepts[wireguardWay(c)];
+  if (!c || end?.publicKey === undefined || end.implementation === undefined) return local;
+  return { ...local, wireguard: { implementation: end.implementation, publicKeys: { [c.generation]: end.publicKey } } };
+}
+
+/** For people. */
+export const implementationName = (i: 'kernel' | 'userspace'): string => (i === 'kernel' ? 'kernel' : `user space (${WIREGUARD_GO})`);
 
 /** Secrets by what states call them. */
 export const wireguardSecrets = (keys: WireguardKeys, networks: () => readonly (NetworkConfig | undefined)[]) => (name: string): string | undefined =>

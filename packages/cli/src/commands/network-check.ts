@@ -30,8 +30,8 @@ export const command = defineCommand({
     }),
   },
   async run({ options, setExitCode }) {
-    const [{ desiredNode, isManaged, localNode, parseNetworkConfig, peersOf, planBackends }, { diff, observe, podwayOwnership }, { Netns }, { Nodes }] = await Promise.all([
-      import('@podway/agent'), import('@podway/netstate'), import('@podway/kernel'), import('@podway/kube'),
+    const [{ desiredNode, isManaged, localNode, nodeEnds, parseNetworkConfig, peersOf, planBackends, publishedWireguard }, { diff, observe, podwayOwnership }, { Netns }, { Nodes }, { wireguardDirOf }] = await Promise.all([
+      import('@podway/agent'), import('@podway/netstate'), import('@podway/kernel'), import('@podway/kube'), import('@podway/lab/client'),
     ]);
     const lab = await openLab(options.lab);
     try {
@@ -41,13 +41,14 @@ export const command = defineCommand({
       for (const { name, holderPid } of lab.state.nodes) {
         const ns = Netns.open({ pid: holderPid }, `node ${name}`);
         try {
-          const observed = observe(ns);
+          const observed = observe(ns, { wireguardDir: wireguardDirOf(holderPid) });
           const self = nodes.find((n) => n.metadata?.name === name);
-          const local = self && localNode(self, observed);
-          if (!local) {
+          const bare = self && localNode(self, observed);
+          if (!bare) {
             found.push({ node: name, finding: 'missing', kind: 'node', object: name, reason: 'it has no pod CIDR or no uplink' });
             continue;
           }
+          const local = publishedWireguard(bare, nodeEnds(self), config);
           const plan = planBackends(config, undefined, local, peersOf(nodes, name).peers, observed);
           const changes = diff(desiredNode({ config, local, plan, attachments: [] }), observed, podwayOwnership((a) => isManaged(config.clusterCidrs, a)));
           // Pods' own devices belong to attachments, which CHECK looks after.
