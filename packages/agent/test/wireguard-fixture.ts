@@ -1,7 +1,10 @@
 /** Nodes with WireGuard in user space: each program in its node's network namespace, with a directory of its own for its sockets. */
 import assert from 'node:assert/strict';
 import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
-import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface, type Interface } from 'node:readline';
+import { spawnSync, type ChildProcess } from 'node:child_process';
+import type { Netns } from '@podway/kernel';
 import { join } from 'node:path';
 import { ConfigMaps } from '@podway/kube';
 import { observe, type NetnsState } from '@podway/netstate';
@@ -68,4 +71,32 @@ export async function withWireguard(count: number, more: Partial<AgentOptions>, 
       }
     }
   });
+}
+
+/** ping(8) in a process of its own, for machines so slow that this one cannot keep a rate beside the agents in it. */
+export class PingProgram {
+  private readonly child: ChildProcess;
+  private readonly lines: Interface;
+  private readonly answered = new Set<number>();
+
+  constructor(net: TestNetwork, ns: Netns, address: string, perSecond: number) {
+    this.child = net.spawn(ns, ['ping', '-n', '-i', String(1 / perSecond), address]);
+    this.lines = createInterface({ input: this.child.stdout! }).on('line', (l) => {
+      const seq = /icmp_seq=(\d+) ttl=/.exec(l)?.[1];
+      if (seq !== undefined) this.answered.add(Number(seq));
+    });
+  }
+
+  get answers(): number {
+    return this.answered.size;
+  }
+
+  /** @returns numbers that were not answered, before the last that was */
+  async stop(): Promise<{ sent: number; lost: number[] }> {
+    const ended = once(this.lines, 'close');
+    this.child.kill('SIGINT');
+    await ended;
+    const sent = Math.max(0, ...this.answered);
+    return { sent, lost: Array.from({ length: sent }, (_, i) => i + 1).filter((n) => !this.answered.has(n)) };
+  }
 }

@@ -4,9 +4,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Capture } from '@podway/kernel';
 import { backendContract } from './backend-contract.js';
-import { PingStream } from './bgp-fixture.js';
 import { inNs, lines, NETWORK, until } from './network.js';
-import { changedTo, netConf, setNetwork, stateOf, withWireguard } from './wireguard-fixture.js';
+import { changedTo, netConf, PingProgram, setNetwork, stateOf, withWireguard } from './wireguard-fixture.js';
 
 const routes = ['10.244.1.0/24 proto 112 scope link', '10.244.2.0/24 proto 112 scope link'];
 backendContract({
@@ -18,7 +17,7 @@ test('agents choose the kernel\'s: vxlan to wireguard, new keys, and back, witho
   withWireguard(2, { network: NETWORK }, async (net, nodes) => {
     const [m1, m2] = nodes as [typeof nodes[0], typeof nodes[0]];
     await until('vxlan stands', () => nodes.every((n) => lines(inNs(n.ns, 'ip', '-4', 'route', 'show', 'dev', 'flannel.1')).length === 1));
-    const stream = new PingStream(m1.ns, '10.244.1.1', 200);
+    const stream = new PingProgram(net, m1.ns, '10.244.1.1', 100);
     await until('it runs', () => stream.answers > 20, 30_000);
     const change = async (backend: object, way: string): Promise<void> => {
       setNetwork(net, netConf(backend));
