@@ -11,10 +11,10 @@ import type { Flow } from '../simulate/types.js';
 import { addressValue } from '../simulate/ip.js';
 import { WorldIndex, ownersOf, type World } from '../world.js';
 import { readCounters, risen, type CounterRise } from './counters.js';
-import { matchProbe, matchTraffic, type Captured, type Matched, type PathError } from './match.js';
+import { matchProbe, matchTraffic, type Captured, type Matched, type PathError, type Reading } from './match.js';
 import { pointsFor, tapsOf, type CapturePoint } from './points.js';
 import { Probe, sourceAddress, type Answer } from './probe.js';
-import type { Sighting } from './sighting.js';
+import type { Sighting, TunnelPorts } from './sighting.js';
 
 export interface ObserveFlowOptions {
   /**
@@ -45,6 +45,8 @@ export interface ProbeResult {
   readonly request: readonly Sighting[];
   readonly reply: readonly Sighting[];
   readonly errors: readonly PathError[];
+  /** Encrypted packets passed, and which of them is this one cannot be told. */
+  readonly sealedUnknown: { readonly request: boolean; readonly reply: boolean };
 }
 
 /** JSON throughout. */
@@ -91,12 +93,18 @@ export async function observeFlow(world: World, live: LiveWorld, flow: Flow, opt
   // Copies that are flooded everywhere need no captures of their own.
   const traces = [...prediction.request.traces, ...(prediction.reply?.traces ?? [])].filter((t) => !t.copy);
   const points = pointsFor(index, traces, ends).filter((p) => live.has(p.netns));
-  const vxlanPorts = [...new Set([8472, 4789, ...world.namespaces.flatMap((n) => n.state.links.flatMap((l) => (l.vxlan ? [l.vxlan.port] : [])))])];
+  const links = world.namespaces.flatMap((n) => n.state.links);
+  const ports: TunnelPorts = {
+    vxlan: [...new Set([8472, 4789, ...links.flatMap((l) => (l.vxlan ? [l.vxlan.port] : []))])],
+    wireguard: [...new Set(links.flatMap((l) => (l.wireguard ? [l.wireguard.port] : [])))],
+  };
+  const tunnels = points.filter((p) => index.link(p.netns, p.dev)?.wireguard).map((p) => ({ label: p.label, mtu: index.link(p.netns, p.dev)?.mtu }));
+  const reading: Reading = { ports, tunnels };
   if ('errno' in source) {
     return { prediction, packets: [], observation: { flow, notSent: source.errno, points, notCaptured: [], probes: [], lost: [], counters: [], notRead: NOT_READ } };
   }
   const translated = prediction.request.traces.flatMap((t) => t.translations.flatMap((x) => [x.translated.src, x.translated.dst]));
-  const filter = filterFor(flow.proto, [source.address, flow.dst, ...translated], vxlanPorts);
+  const filter = filterFor(flow.proto, [source.address, flow.dst, ...translated], ports);
   const set = new CaptureSet<CapturePoint>();
   const notCaptured: { label: string; why: string }[] = [];
   const probes: Probe[] = [];
@@ -123,10 +131,10 @@ export async function observeFlow(world: World, live: LiveWorld, flow: Flow, opt
       return packets > 0 ? [{ label: s.tag.label, packets }] : [];
     });
     if (options.traffic === 'existing') {
-      return await watchExisting(set, { world, flow: { ...flow, src: source.address }, points, notCaptured, vxlanPorts, timeoutMs: options.timeoutMs ?? 1000, signal: options.signal, prediction, lossesOf, countersOf });
+      return await watchExisting(set, { world, flow: { ...flow, src: source.address }, points, notCaptured, reading, timeoutMs: options.timeoutMs ?? 1000, signal: options.signal, prediction, lossesOf, countersOf });
     }
-    const captured = await sendAndWatch(set, probes, { prediction, points, vxlanPorts, timeoutMs: options.timeoutMs ?? 1000, signal: options.signal });
-    const matched = probes.map((p) => matchOf(p, captured, prediction, points, vxlanPorts));
+    const captured = await sendAndWatch(set, probes, { prediction, points, reading, timeoutMs: options.timeoutMs ?? 1000, signal: options.signal });
+    const matched = probes.map((p) => matchOf(p, captured, prediction, points, reading));
     const stats = set.stats();
     return {
       prediction,
@@ -155,7 +163,7 @@ interface Watching {
   readonly flow: Flow;
   readonly points: readonly CapturePoint[];
   readonly notCaptured: readonly { readonly label: string; readonly why: string }[];
-  readonly vxlanPorts: readonly number[];
+  readonly reading: Reading;
   readonly timeoutMs: number;
   readonly signal: AbortSignal | undefined;
   readonly prediction: RoundTrip;
@@ -164,13 +172,13 @@ interface Watching {
 }
 
 async function watchExisting(set: CaptureSet<CapturePoint>, w: Watching): Promise<Observed> {
-  const { flow, points, vxlanPorts } = w;
+  const { flow, points, reading } = w;
   const origin = points.find((p) => p.netns === flow.from)?.label ?? '';
   // Packets that were under way while the captures were being opened would be seen from the middle on.
   const openedNs = BigInt(Date.now() + 1) * 1_000_000n;
   const captured: Captured[] = [];
   const facts = { proto: flow.proto, src: flow.src ?? '', dst: flow.dst, origin, ...(flow.dstPort === undefined ? {} : { dstPort: flow.dstPort }) };
-  const match = (): Matched => matchTraffic(captured, facts, vxlanPorts);
+  const match = (): Matched => matchTraffic(captured, facts, reading);
   const take = (packets: readonly CapturedPacket<CapturePoint>[]): void => {
     for (const p of packets) if (p.tsNs >= openedNs) captured.push({ point: p.tag.label, tsNs: p.tsNs, length: p.length, bytes: p.bytes, linkType: p.linkType });
   };
@@ -199,11 +207,11 @@ async function watchExisting(set: CaptureSet<CapturePoint>, w: Watching): Promis
 
 async function sendAndWatch(
   set: CaptureSet<CapturePoint>, probes: readonly Probe[],
-  w: { prediction: RoundTrip; points: readonly CapturePoint[]; vxlanPorts: readonly number[]; timeoutMs: number; signal: AbortSignal | undefined },
+  w: { prediction: RoundTrip; points: readonly CapturePoint[]; reading: Reading; timeoutMs: number; signal: AbortSignal | undefined },
 ): Promise<Captured[]> {
   const captured: Captured[] = [];
   const take = (packets: readonly CapturedPacket<CapturePoint>[]): void => {
-    for (const p of packets) if (mayMatter(p.bytes, probes)) captured.push({ point: p.tag.label, tsNs: p.tsNs, length: p.length, bytes: p.bytes, linkType: p.linkType });
+    for (const p of packets) if (mayMatter(p.bytes, probes, w.reading.ports.wireguard)) captured.push({ point: p.tag.label, tsNs: p.tsNs, length: p.length, bytes: p.bytes, linkType: p.linkType });
   };
   for (const p of probes) {
     p.send();
@@ -216,7 +224,7 @@ async function sendAndWatch(
     // Matching is worth its time only when something new came.
     if (captured.length !== size && open.every((p) => p.flow.proto === 'udp')) {
       size = captured.length;
-      if (probes.every((p) => isComplete(p, matchOf(p, captured, w.prediction, w.points, w.vxlanPorts), w.prediction, w.points))) break;
+      if (probes.every((p) => isComplete(p, matchOf(p, captured, w.prediction, w.points, w.reading), w.prediction, w.points))) break;
     }
     take(await set.next(Math.min(20, Math.max(1, end - Date.now()))));
   }
@@ -224,10 +232,10 @@ async function sendAndWatch(
   return captured.sort((a, b) => (a.tsNs < b.tsNs ? -1 : a.tsNs > b.tsNs ? 1 : 0));
 }
 
-function matchOf(p: Probe, captured: readonly Captured[], prediction: RoundTrip, points: readonly CapturePoint[], vxlanPorts: readonly number[]): Matched {
+function matchOf(p: Probe, captured: readonly Captured[], prediction: RoundTrip, points: readonly CapturePoint[], reading: Reading): Matched {
   const first = prediction.request.traces.flatMap((t) => tapsOf(t))[0];
   const origin = points.find((x) => x.netns === first?.netns && x.dev === first?.dev)?.label;
-  return matchProbe(captured, { proto: p.flow.proto, mark: p.mark, port: p.port, dstPort: p.flow.dstPort ?? 80, ...(origin === undefined ? {} : { origin }) }, vxlanPorts);
+  return matchProbe(captured, { proto: p.flow.proto, mark: p.mark, port: p.port, dstPort: p.flow.dstPort ?? 80, ...(origin === undefined ? {} : { origin }) }, reading);
 }
 
 /** Seen where it was expected last, both ways; or, for a datagram nobody answers, arrived. */
@@ -245,25 +253,28 @@ function isComplete(p: Probe, m: Matched, prediction: RoundTrip, points: readonl
   return answer !== undefined && (m.reply.length > 0 || m.errors.length > 0) && (!prediction.reply || reached(prediction.reply.traces, m.reply));
 }
 
-/** The two ends' packets of this protocol, and ICMP about them; also inside VXLAN (IPv4 without options: protocol 39, addresses 42 and 46 bytes into UDP). */
-export function filterFor(proto: Flow['proto'], addresses: readonly string[], vxlanPorts: readonly number[]): string {
+/** The two ends' packets of this protocol, and ICMP about them; also inside VXLAN (IPv4 without options: protocol 39, addresses 42 and 46 bytes into UDP); data messages of WireGuard (type 4). */
+export function filterFor(proto: Flow['proto'], addresses: readonly string[], ports: TunnelPorts): string {
   const unique = [...new Set(addresses.filter((a) => a && !a.includes(':')))];
   const hosts = unique.map((a) => `ip host ${a}`).join(' or ');
   const inner = unique.flatMap((a) => [42, 46].map((at) => `udp[${at}:4] = 0x${addressValue(a).toString(16)}`)).join(' or ');
   const protocols = [...new Set(['icmp' as const, proto])];
   const innerProtocol = protocols.map((p) => `udp[39] = ${NUMBER[p]}`).join(' or ');
-  return `((${protocols.join(' or ')}) and (${hosts})) or ((${vxlanPorts.map((p) => `udp dst port ${p}`).join(' or ')}) and (${innerProtocol}) and (${inner}))`;
+  return `((${protocols.join(' or ')}) and (${hosts})) or ((${anyOf(ports.vxlan)}) and (${innerProtocol}) and (${inner}))${ports.wireguard.length ? ` or ((${anyOf(ports.wireguard)}) and udp[8] = 4)` : ''}`;
 }
 
+const anyOf = (ports: readonly number[]): string => ports.map((p) => `udp dst port ${p}`).join(' or ');
 const NUMBER = { icmp: 1, tcp: 6, udp: 17 } as const;
 
 /**
  * Whether a packet can be a probe, an answer or an error about one: on a busy device most of a flow is neither, and need not be decoded.
- * Looks for the mark, and lets all ICMP pass (errors may quote less than the mark), plain (byte 23) or within VXLAN (byte 73).
+ * Looks for the mark, and lets all ICMP pass (errors may quote less than the mark), plain (byte 23, without Ethernet 9) or within
+ * VXLAN (byte 73), and what is encrypted (UDP port, byte 36).
  */
-function mayMatter(bytes: Buffer, probes: readonly Probe[]): boolean {
+function mayMatter(bytes: Buffer, probes: readonly Probe[], wireguard: readonly number[]): boolean {
   if (probes[0]?.flow.proto !== 'udp') return true;
-  return bytes[23] === NUMBER.icmp || bytes[73] === NUMBER.icmp || probes.some((p) => bytes.includes(p.mark));
+  if (wireguard.length && bytes.length > 38 && bytes[23] === NUMBER.udp && wireguard.includes(bytes.readUInt16BE(36))) return true;
+  return bytes[23] === NUMBER.icmp || bytes[9] === NUMBER.icmp || bytes[73] === NUMBER.icmp || probes.some((p) => bytes.includes(p.mark));
 }
 
 function dedupe(packets: readonly Captured[]): Captured[] {

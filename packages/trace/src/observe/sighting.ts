@@ -1,5 +1,5 @@
 /** What one captured packet shows at one point. Pure: bytes in, facts out. */
-import { decode, describeHeaders, encapsulationOverhead, innermost, summary, type ChecksumState, type DecodedPacket, type HeaderSize } from '@podway/packet';
+import { decode, decodeWireguard, describeHeaders, encapsulationOverhead, innermost, standardRegistry, summary, type ChecksumState, type DecodedPacket, type HeaderSize } from '@podway/packet';
 
 export interface OuterHeader {
   readonly src: string;
@@ -15,6 +15,13 @@ export interface OuterHeader {
   readonly udpLength: number;
   readonly ethernet?: { readonly src: string; readonly dst: string };
   readonly udpChecksum: ChecksumState;
+}
+
+/** An encrypted packet: what is inside is not seen, so that it is this one is a conclusion. */
+export interface Sealed {
+  readonly by: 'time and size';
+  readonly receiverIndex: number;
+  readonly counter: number;
 }
 
 export interface Sighting {
@@ -35,6 +42,8 @@ export interface Sighting {
   /** On the wire, everything included. */
   readonly frameLength: number;
   readonly outer?: OuterHeader;
+  /** Addresses, TTL and lengths are then those of the packet that carries it. */
+  readonly sealed?: Sealed;
   /** Bytes between the outermost and the innermost IP header, counted in this packet. */
   readonly overhead: number;
   readonly checksum: { readonly ip: ChecksumState; readonly transport?: ChecksumState };
@@ -46,8 +55,26 @@ export interface Sighting {
   readonly copies: number;
 }
 
-export const decodeFrame = (bytes: Uint8Array, length: number, o: { linkType: number; vxlanPorts: readonly number[] }): DecodedPacket =>
-  decode(bytes, o.linkType, { originalLength: length, vxlanPorts: o.vxlanPorts });
+/** UDP ports that carry tunnels in a world. */
+export interface TunnelPorts {
+  readonly vxlan: readonly number[];
+  readonly wireguard: readonly number[];
+}
+
+const registries = new Map<string, ReturnType<typeof standardRegistry>>();
+/** One for each set of ports: making one costs more than decoding a packet. */
+function registryFor(ports: readonly number[]): ReturnType<typeof standardRegistry> {
+  const key = ports.join();
+  let found = registries.get(key);
+  if (!found) {
+    registries.set(key, (found = standardRegistry()));
+    for (const port of ports) found.udpPort.set(port, { decode: decodeWireguard, match: 'either' });
+  }
+  return found;
+}
+
+export const decodeFrame = (bytes: Uint8Array, length: number, o: { linkType: number; ports: TunnelPorts }): DecodedPacket =>
+  decode(bytes, o.linkType, { originalLength: length, vxlanPorts: o.ports.vxlan, registry: registryFor(o.ports.wireguard) });
 
 export function sightingOf(p: DecodedPacket, at: { point: string; offsetUs: number; copies: number }): Sighting | undefined {
   const inner = innermost(p);
@@ -57,6 +84,7 @@ export function sightingOf(p: DecodedPacket, at: { point: string; offsetUs: numb
   const outerIp = p.layers.slice(0, index).find((l) => l.type === 'ipv4');
   const outerUdp = p.layers.slice(0, index).find((l) => l.type === 'udp');
   const vxlan = p.layers.find((l) => l.type === 'vxlan');
+  const wireguard = p.layers.find((l) => l.type === 'wireguard');
   const outerFrame = p.layers.find((l) => l.type === 'ethernet');
   const ends = (f: typeof frame) => (f?.type === 'ethernet' ? { ethernet: { src: f.src, dst: f.dst } } : {});
   return {
@@ -71,6 +99,7 @@ export function sightingOf(p: DecodedPacket, at: { point: string; offsetUs: numb
           },
         }
       : {}),
+    ...(wireguard?.counter === undefined ? {} : { sealed: { by: 'time and size', receiverIndex: wireguard.receiverIndex ?? 0, counter: wireguard.counter } as const }),
     overhead: encapsulationOverhead(p),
     checksum: { ip: ip.checksumState, ...(transport ? { transport: transport.checksumState } : {}) },
     headers: describeHeaders(p), summary: summary(p),

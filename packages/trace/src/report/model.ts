@@ -22,6 +22,8 @@ export interface PredictedPacket {
   readonly ipLength: number;
   readonly frameLength: number;
   readonly outer?: PredictedOuter;
+  /** Encrypted: addresses, TTL and lengths are those of the packet that carries it. */
+  readonly sealed?: true;
 }
 
 export interface Row {
@@ -88,10 +90,10 @@ export interface Report {
 export function buildReport(world: World, trip: RoundTrip, observation?: Observation): Report {
   const index = new WorldIndex(world);
   const probe = observation && bestProbe(observation);
-  const request = legOf(index, 'request', trip.request.traces, observation, probe?.request);
-  const reply = trip.reply ? legOf(index, 'reply', trip.reply.traces, observation, probe?.reply) : undefined;
+  const request = legOf(index, 'request', trip.request.traces, observation, probe?.request, probe?.sealedUnknown.request);
+  const reply = trip.reply ? legOf(index, 'reply', trip.reply.traces, observation, probe?.reply, probe?.sealedUnknown.reply) : undefined;
   const all = [...(probe?.request ?? []), ...(probe?.reply ?? [])];
-  const widest = all.reduce<Sighting | undefined>((w, s) => (s.overhead > (w?.overhead ?? -1) ? s : w), undefined);
+  const widest = all.reduce<Sighting | undefined>((w, s) => ((s.sealed ? Infinity : s.overhead) > (w ? (w.sealed ? Infinity : w.overhead) : -1) ? s : w), undefined);
   const to = ownersOf(world, trip.request.flow.dst)[0];
   const { outcome } = chosen(trip.request.traces, probe?.request);
   return {
@@ -116,7 +118,7 @@ function chosen(traces: readonly Trace[], seen: readonly Sighting[] | undefined)
   return traces.filter((t) => !t.copy).reduce((b, t) => (score(t) > score(b) ? t : b), traces[0]!);
 }
 
-function legOf(index: WorldIndex, direction: Leg['direction'], traces: readonly Trace[], o: Observation | undefined, seen: readonly Sighting[] | undefined): Leg {
+function legOf(index: WorldIndex, direction: Leg['direction'], traces: readonly Trace[], o: Observation | undefined, seen: readonly Sighting[] | undefined, sealedUnknown = false): Leg {
   const trace = chosen(traces, seen);
   const steps = trace.hops.flatMap((h) => h.steps);
   const left = [...(seen ?? [])];
@@ -132,11 +134,12 @@ function legOf(index: WorldIndex, direction: Leg['direction'], traces: readonly 
     }
     const point = pointOf(index, s.netns, s.dev);
     const predicted = predictedOf(s.packet);
-    const at = left.findIndex((x) => x.point === point.label);
+    const at = left.findIndex((x) => x.point === point.label && (x.sealed !== undefined) === (predicted.sealed ?? false));
     const [observed] = at < 0 ? [] : left.splice(at, 1);
     const differences = observed ? compare(predicted, observed) : [];
-    const watched = o !== undefined && o.notSent === undefined && !o.noTraffic && known.has(point.label) && !blind.has(point.label);
+    const watched = o !== undefined && o.notSent === undefined && !o.noTraffic && known.has(point.label) && !blind.has(point.label) && !(predicted.sealed && sealedUnknown);
     const state = observed ? (differences.length ? 'differs' : 'seen') : watched ? 'missing' : 'not observed';
+    if (predicted.sealed && sealedUnknown && !observed) decisions.push({ kind: 'unknown', why: 'several encrypted packets of this size passed at that time: which of them it is cannot be told' });
     rows.push({ point, predicted, ...(observed ? { observed } : {}), state, differences, decisions });
     decisions = [];
   }
@@ -157,6 +160,7 @@ function legOf(index: WorldIndex, direction: Leg['direction'], traces: readonly 
 }
 
 export function predictedOf(p: Packet): PredictedPacket {
+  if (p.wireguard) return { src: p.src, dst: p.dst, ttl: p.ttl, ipLength: p.fragments?.length ?? p.length, frameLength: frameLength(p), sealed: true, ...(p.ethernet ? { ethernet: p.ethernet } : {}) };
   const inner = p.vxlan?.inner ?? p;
   return {
     src: inner.src, dst: inner.dst, ttl: inner.ttl, ipLength: inner.fragments?.length ?? inner.length, frameLength: frameLength(p),
@@ -228,7 +232,8 @@ function summaryOf(o: Observation, request: Leg, reply: Leg | undefined): string
   const out = [`${o.probes.length} sent, ${answered} answered${refused ? `, ${refused} refused` : ''}, ${o.probes.length - answered - refused} without answer`];
   const trips = o.probes.flatMap((p) => (p.reply.length ? [Math.max(...p.reply.map((s) => s.offsetUs))] : []));
   if (trips.length) out.push(`round trip ${Math.round(Math.min(...trips))} to ${Math.round(Math.max(...trips))} µs between captures`);
-  const seen = request.rows.flatMap((r) => r.observed ?? []);
+  const all = request.rows.flatMap((r) => r.observed ?? []);
+  const seen = all.filter((s) => !s.sealed);
   const first = seen[0];
   const last = seen.at(-1);
   if (first && last) {
@@ -238,10 +243,13 @@ function summaryOf(o: Observation, request: Leg, reply: Leg | undefined): string
     const ttls = seen.map((s) => s.ttl);
     const fall = Math.max(...ttls) - Math.min(...ttls);
     out.push(`TTL ${first.ttl} → ${last.ttl}${fall === routers ? ` (${routers} ${routers === 1 ? 'node' : 'nodes'} forwarded it)` : `: ${fall} less, but ${routers} forwarded it as far as predicted: another router is in the way`}`);
+    const sealed = all.filter((s) => s.sealed);
     const tunnels = [...new Set(seen.filter((s) => s.outer).map((s) => s.overhead))];
     if (tunnels.length) {
       const ports = [...new Set(seen.flatMap((s) => (s.outer ? [s.outer.srcPort] : [])))];
       out.push(`VXLAN adds ${tunnels.join(', ')} bytes; outer source port ${ports.join(', ')} (one per flow)`);
+    } else if (sealed.length) {
+      out.push(`WireGuard adds ${[...new Set(sealed.map((s) => s.ipLength - first.ipLength))].join(', ')} bytes (60, and padding to 16); encrypted between nodes, matched there by time and size${encryptedBy(request)}`);
     } else out.push('no encapsulation');
   }
   const ids = o.probes.flatMap((p) => (p.request[0] ? [p.request[0].ipId] : []));
@@ -249,6 +257,12 @@ function summaryOf(o: Observation, request: Leg, reply: Leg | undefined): string
   if (o.lost.length) out.push(`captures lost packets at ${o.lost.map((l) => `${l.label} (${l.packets})`).join(', ')}: not being seen there proves nothing`);
   if (reply && reply.asPredicted === false) out.push(`answer last seen at ${reply.lastSeen ?? 'no point'}`);
   return out;
+}
+
+/** ` (encrypted by user space (wireguard-go))`, as the prediction has it. */
+function encryptedBy(leg: Leg): string {
+  const by = leg.steps.flatMap((s) => /encrypted by (.+), \d+ bytes more$/.exec(s.why)?.[1] ?? [])[0];
+  return by === undefined ? '' : `; encrypted by ${by}`;
 }
 
 function notesOf(world: World, o: Observation | undefined): string[] {

@@ -9,6 +9,7 @@ import { deadDevice, deviceSysctl, drop, goTo, namespaceOf, note, stateOf, unkno
 import { runHook } from './hooks.js';
 import { whoHas } from './neighbour.js';
 import { decapsulate, encapsulate, isTunnelPort } from './vxlan.js';
+import { decrypt, encrypt } from './wireguard.js';
 import { ETHERNET_HEADER, fragmentsOf, frameLength, type NextHopChoice, type Packet, type RouteDecision } from './types.js';
 
 const PROTOCOL = { icmp: 1, tcp: 6, udp: 17 } as const;
@@ -91,6 +92,11 @@ export function ipOutput(sim: Sim, c: Cursor, p: { netns: string; dev: string; n
   const dead = deadDevice(sim, netns, link);
   if (dead) return drop(c, netns, { ...dead, dev });
   const framed = (lladdr: string): Packet => ({ ...c.packet, ethernet: { src: link.address ?? '', dst: lladdr } });
+  if (link.wireguard || link.kind === 'tun' || link.kind === 'wireguard') {
+    const { ethernet: _, ...packet } = c.packet;
+    const at = note(c, netns, 'no-neighbour', { dev, packet, why: `${dev} has no Ethernet and needs no neighbour` });
+    return [goTo(at, { at: 'transmit', netns, dev })];
+  }
   if (link.noArp || link.kind === 'loopback') {
     const at = note(c, netns, 'no-neighbour', { dev, packet: framed('00:00:00:00:00:00'), why: `${dev} needs no neighbour (NOARP)` });
     return [goTo(at, { at: 'transmit', netns, dev })];
@@ -147,6 +153,9 @@ export function transmit(sim: Sim, c: Cursor, p: { netns: string; dev: string })
       return [goTo(at, { at: 'bridge', netns, bridge: dev })];
     case 'vxlan':
       return encapsulate(sim, at, netns, link);
+    case 'tun':
+    case 'wireguard':
+      return link.wireguard ? encrypt(sim, at, netns, link) : unknown(at, netns, link.kind === 'tun' ? `where ${dev} (tun) leads: the program behind it was not read` : `settings of WireGuard device ${dev}`);
     default:
       return unknown(at, netns, `where ${dev} (${link.kind}) leads`);
   }
@@ -251,6 +260,7 @@ export function deliver(sim: Sim, c: Cursor, p: { netns: string; dev: string }):
     }
     return end('kernel', l4.type === 'echo-request' ? `${netns} answers it` : `${netns} has its answer`);
   }
+  if (l4.proto === 'udp' && whole.wireguard) return decrypt(sim, at, netns, dev);
   if (l4.proto === 'udp' && whole.vxlan) {
     if (isTunnelPort(sim, netns, l4.dstPort)) return decapsulate(sim, at, netns, dev);
     const ports = stateOf(sim, netns).links.flatMap((l) => (l.vxlan ? [`${l.name} listens on ${l.vxlan.port}${l.up ? '' : ' but is down'}`] : []));
