@@ -14,6 +14,7 @@ const address: Address = { dev: 'vx0', family: 'inet', address: '10.1.0.1', pref
 const route: Route = { family: 'inet', dst: '10.2.0.0/24', gateway: '10.2.0.0', dev: 'vx0', type: 'unicast', table: 254, metric: 0, protocol: 112, onlink: true };
 const rule: Rule = { family: 'inet', priority: 9, action: 'lookup', table: 100, src: '10.0.0.0/8', protocol: 112 };
 const neighbour: Neighbour = { dev: 'vx0', family: 'inet', dst: '10.2.0.0', lladdr: '0e:70:77:02:00:00', state: 'permanent' };
+const wgPeer = { dev: 'vx0', publicKey: 'KEY=', endpoint: '172.18.0.3:51820', allowedIps: ['10.2.0.0/24'], keepalive: 0 };
 const fdb: FdbEntry = { dev: 'vx0', lladdr: '0e:70:77:02:00:00', dst: '172.18.0.3', state: 'permanent', self: true };
 const table = (name: string, ...sets: string[]): NftObject[] => [{ table: { family: 'inet', name } }, ...sets.map((s) => ({ set: { family: 'inet', table: name, name: s, type: 'ipv4_addr' } }))];
 
@@ -66,6 +67,11 @@ const ROWS: readonly Row[] = [
   { kind: 'fdb', op: 'delete', desired: on, observed: { ...on, fdb: [fdb] }, says: ['remove FDB entry 0e:70:77:02:00:00 dev vx0: no longer wanted'] },
   { kind: 'fdb', op: 'conflict', desired: { ...on, fdb: [fdb] }, observed: { links: [foreignVx] }, says: [conflictLine, "leave alone FDB entry 0e:70:77:02:00:00 dev vx0: link vx0 is not Podway's"] },
 
+  { kind: 'peer', op: 'create', desired: { ...on, wireguardPeers: [wgPeer] }, observed: on, says: ['add WireGuard peer KEY= dev vx0: missing'] },
+  { kind: 'peer', op: 'change', desired: { ...on, wireguardPeers: [wgPeer] }, observed: { ...on, wireguardPeers: [{ ...wgPeer, endpoint: '172.18.0.9:1' }] }, says: ['change WireGuard peer KEY= dev vx0: endpoint 172.18.0.9:1 instead of 172.18.0.3:51820'] },
+  { kind: 'peer', op: 'delete', desired: on, observed: { ...on, wireguardPeers: [wgPeer] }, says: ['remove WireGuard peer KEY= dev vx0: no longer wanted'] },
+  { kind: 'peer', op: 'conflict', desired: { ...on, wireguardPeers: [wgPeer] }, observed: { links: [foreignVx] }, says: [conflictLine, "leave alone WireGuard peer KEY= dev vx0: link vx0 is not Podway's"] },
+
   { kind: 'sysctl', op: 'change', desired: { sysctls: { 'net.ipv4.ip_forward': '1', 'net.ipv4.x': 'a b', 'net.ipv4.y': '2' } }, observed: { sysctls: { 'net.ipv4.ip_forward': '0', 'net.ipv4.x': 'a\tb' } }, says: ['change sysctl net.ipv4.ip_forward: is 0, must be 1', 'change sysctl net.ipv4.y: is unset, must be 2'] },
   { kind: 'sysctl', op: 'change', desired: { links: [{ ...vx, vxlan: { ...vx.vxlan!, port: 1 } }], sysctls: { 'net.ipv4.conf.vx0.forwarding': '1' } }, observed: { ...on, sysctls: { 'net.ipv4.conf.vx0.forwarding': '1' } }, says: ['make anew link vx0: port 8472 instead of 1', 'change sysctl net.ipv4.conf.vx0.forwarding: link vx0 is made anew, must be 1'] },
 
@@ -77,7 +83,7 @@ const ROWS: readonly Row[] = [
 
 /** Only links are made anew; a sysctl exists or does not exist, and is never ours to remove. */
 const CANNOT: ReadonlySet<string> = new Set([
-  ...(['address', 'route', 'rule', 'neighbour', 'fdb', 'sysctl', 'nft'] as const).map((k) => `${k} recreate`), 'sysctl create', 'sysctl delete', 'sysctl conflict',
+  ...(['address', 'route', 'rule', 'neighbour', 'fdb', 'peer', 'sysctl', 'nft'] as const).map((k) => `${k} recreate`), 'sysctl create', 'sysctl delete', 'sysctl conflict',
 ]);
 
 for (const row of ROWS) {

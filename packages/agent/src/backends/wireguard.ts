@@ -20,8 +20,8 @@ import type { DaemonSpec } from '../daemons/spec.js';
 import { wireguardGo } from '../wireguard/daemon.js';
 import { wireguardDevice, wireguardPort, wireguardWay, type WireguardConfig } from '../wireguard/settings.js';
 import type { NetworkConfig } from '../config.js';
-import type { Backend, LocalNode, Peer } from './backend.js';
-import { familyOf, metricOf, tunnelAddress } from './routes.js';
+import type { Backend, Family, LocalNode, Peer } from './backend.js';
+import { familyOf, metricOf, publicIpIn, tunnelAddress } from './routes.js';
 
 const WIREGUARD_AND_TAG = 32;
 const UDP_HEADER = 8;
@@ -32,6 +32,8 @@ const BLACKHOLE_METRIC = 4096;
 type Network = NetworkConfig<WireguardConfig>;
 
 const endpointText = (address: string, port: number): string => (address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`);
+/** Over the family of the uplink's first address: one way for the packets of both families. */
+const addressOf = (local: LocalNode, peer: Peer): string | undefined => publicIpIn(peer, familyOf(local.uplink.address));
 const endOf = (c: WireguardConfig, peer: Peer) => peer.ends.accepts[wireguardWay(c)];
 
 /** @throws WIREGUARD_NO_KEY when the caller has not made one */
@@ -45,15 +47,16 @@ export const wireguard = {
   type: 'wireguard',
   keyed: true,
 
-  overhead: (_config: Network, underlay: 'inet' | 'inet6'): number => WIREGUARD_AND_TAG + UDP_HEADER + OUTER_IP[underlay],
+  overhead: (_config: Network, underlay: Family): number => WIREGUARD_AND_TAG + UDP_HEADER + OUTER_IP[underlay],
   way: ({ backend }: Network) => wireguardWay(backend),
 
   publish: ({ backend }: Network, local: LocalNode) => ({ ...own(backend, local), port: wireguardPort(backend) }),
 
-  refuses({ backend }: Network, _local: LocalNode, peer: Peer): string | undefined {
+  refuses({ backend }: Network, local: LocalNode, peer: Peer): string | undefined {
     const end = endOf(backend, peer);
     if (!end) return peer.ends.uses.startsWith('wireguard') ? `it has no WireGuard keys of generation ${backend.generation} yet` : `it does not take WireGuard; it uses ${peer.ends.uses}`;
     if (end.publicKey === undefined || end.port === undefined) return 'it has not published its WireGuard key';
+    if (addressOf(local, peer) === undefined) return `it is at ${peer.ends.publicIP}, and this node's uplink has only ${local.uplink.address}: WireGuard needs addresses of one family`;
     return undefined;
   },
 
@@ -68,13 +71,13 @@ export const wireguard = {
     const wireguardPeers = peers.map((peer): WireguardPeer => {
       const end = endOf(backend, peer)!;
       return {
-        dev, publicKey: end.publicKey!, endpoint: endpointText(peer.ends.publicIP, end.port!), allowedIps: [...peer.podCidrs].sort(), keepalive: backend.keepalive,
-        presharedKey: backend.presharedKey === undefined ? '' : presharedKeyDigest(backend.presharedKey), why: `pods of node ${peer.name} are behind ${peer.ends.publicIP}`,
+        dev, publicKey: end.publicKey!, endpoint: endpointText(addressOf(local, peer)!, end.port!), allowedIps: [...peer.podCidrs].sort(), keepalive: backend.keepalive,
+        presharedKey: backend.presharedKey === undefined ? '' : presharedKeyDigest(backend.presharedKey), why: `pods of node ${peer.name} are behind ${addressOf(local, peer)}`,
       };
     });
     const common = { type: 'unicast', table: TABLE_MAIN, protocol: PROTOCOL.podway } as const;
     const routes = peers.filter((p) => !unready.has(p.name)).flatMap((peer) => peer.podCidrs.map((dst): Route => ({
-      ...common, family: familyOf(dst), dst, dev, scope: 'link', metric: metricOf(familyOf(dst)), why: `pods of node ${peer.name} are behind ${peer.ends.publicIP}, encrypted`,
+      ...common, family: familyOf(dst), dst, dev, scope: 'link', metric: metricOf(familyOf(dst)), why: `pods of node ${peer.name} are behind ${addressOf(local, peer)}, encrypted`,
     })));
     const blackholes = clusterCidrs.map((dst): Route => ({
       ...common, family: familyOf(dst), dst, type: 'blackhole', metric: BLACKHOLE_METRIC, why: 'so that no packet for a pod leaves this node in plain text',
