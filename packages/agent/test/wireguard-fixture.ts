@@ -73,7 +73,7 @@ export async function withWireguard(count: number, more: Partial<AgentOptions>, 
   });
 }
 
-/** ping(8) in a process of its own, for machines so slow that this one cannot keep a rate beside the agents in it. */
+/** ping(8) in a process of its own: a machine too busy for the rate gets fewer echoes, not bursts of them that no queue holds. */
 export class PingProgram {
   private readonly child: ChildProcess;
   private readonly lines: Interface;
