@@ -13,18 +13,19 @@ import { isTemporary, writeDurably } from '@podway/cni';
 import { isPodwayError, messageOf } from '@podway/errors';
 import { LinkRemover, Netns, RtNetlink, WIREGUARD_SOCKET_DIR } from '@podway/kernel';
 import { ConfigMaps, Nodes, Pods, type Node, type ObjectClient, type Pod } from '@podway/kube';
-import { observe, type NetnsState } from '@podway/netstate';
+import { apply, nftTables, observe, type NetnsState, type NftObject } from '@podway/netstate';
 import { Attachments } from './attachments.js';
 import type { LocalNode, Peer } from './backends/backend.js';
-import { parseNetworkConfig, type NetworkConfig } from './config.js';
+import type { NetworkConfig } from './config.js';
 import type { AgentEvent } from './events.js';
 import { DiskStore, Ipam, setsOfPodCidrs } from './ipam/index.js';
-import { desiredNode } from './node/desired.js';
+import { HostPorts } from './hostports/index.js';
+import { desiredNode, familiesOf, podwayTable } from './node/desired.js';
 import { BACKEND_ANNOTATION, localNode, peersOf } from './node/peers.js';
 import { wayOf } from './backends/index.js';
 import { NodeDaemons } from './node/node-daemons.js';
-import { recallNetwork, rememberNetwork } from './node/network-memory.js';
 import { acceptNetwork, NETWORK_CONFIG_MAP, networkDigest } from './node/network-change.js';
+import { NetworkMemory, type KnownNetwork } from './node/network-memory.js';
 import { mtuDuring, planBackends, type BackendPlan } from './node/transition.js';
 import { PodSides } from './node/pod-sides.js';
 import { Reconciler } from './node/reconciler.js';
@@ -37,7 +38,7 @@ export const VERSION = '0.1.0';
 export interface AgentOptions {
   readonly node: string;
   readonly client: ObjectClient;
-  /** Text of a net-conf.json. */
+  /** Text of a net-conf.json: the cluster's network until the API says another. */
   readonly network: string;
   readonly socketPath: string;
   readonly stateDir: string;
@@ -65,11 +66,11 @@ export class Agent {
   private readonly netlink: RtNetlink;
   private readonly remover: LinkRemover;
   private config: NetworkConfig;
-  /** Its text, to know whether another has come. */
-  private network: string;
+  /** Its text, to know whether another has come, and that of what was before. */
+  private known: KnownNetwork;
+  private readonly memory: NetworkMemory;
   /** What was before, until no node uses it any more. */
   private previous: NetworkConfig | undefined;
-  private previousText: string | undefined;
   private readonly wireguardDir: string;
   private readonly wireguardKeys: WireguardKeys;
   private readonly daemons: NodeDaemons;
@@ -77,6 +78,7 @@ export class Agent {
   private desired: NetnsState | undefined;
   private readonly reconciler: Reconciler;
   private readonly podSides: PodSides;
+  private readonly hostPorts: HostPorts;
   private readonly nodes = new Map<string, Node>();
   /** Of this node. */
   private readonly pods = new Map<string, Pod>();
@@ -95,8 +97,8 @@ export class Agent {
   private readonly began = performance.now();
 
   private constructor(private readonly o: AgentOptions) {
-    this.network = o.network;
-    this.config = parseNetworkConfig(o.network);
+    this.memory = new NetworkMemory(o.stateDir, o.network);
+    ({ known: this.known, config: this.config, previous: this.previous } = this.memory.recall());
     this.ns = o.netns ?? Netns.current();
     this.netlink = RtNetlink.open(this.ns);
     this.remover = new LinkRemover(this.ns);
@@ -110,6 +112,7 @@ export class Agent {
       make: (device) => this.desired && this.reconciler.prepare(this.desired, [device]),
       unset: () => void (this.synced && this.reconcile('full')),
     });
+    this.hostPorts = new HostPorts({ node: this.ns, netlink: this.netlink, families: () => familiesOf(this.config), mend: (why) => this.mendTable(why) });
   }
 
   /** Resolves when the CNI socket is open; the network stands as soon as the API has said what it is. */
@@ -148,18 +151,14 @@ export class Agent {
     });
     await this.server.listen();
     try {
-      await removeTemporaries(o.stateDir, 'node.json');
+      for (const file of ['node.json', 'network.json']) await removeTemporaries(o.stateDir, file);
       if (o.cniConfDir !== undefined) await removeTemporaries(o.cniConfDir, CONFLIST_NAME);
-      const network = await recallNetwork(o.stateDir, o.network);
-      this.network = network.text;
-      this.config = parseNetworkConfig(network.text);
-      this.previousText = network.previous;
-      this.previous = network.previous === undefined ? undefined : parseNetworkConfig(network.previous);
       const remembered = await this.recall();
       this.ipam = await Ipam.open({ store: new DiskStore(join(o.stateDir, 'attachments')), sets: setsOfPodCidrs(remembered?.podCidrs ?? []) });
       for (const p of this.ipam.problems) o.emit({ type: 'damaged-record', file: p.file, reason: p.reason });
       this.attachments = new Attachments({
         node: this.ns, netlink: this.netlink, remover: this.remover, ipam: this.ipam, emit: o.emit,
+        hostPorts: this.hostPorts, table: () => this.table(),
         ready: () => this.readiness(),
         annotations: (pod) => this.annotations(pod),
       });
@@ -179,6 +178,19 @@ export class Agent {
   private readiness(): { config: NetworkConfig; mtu: number } | { reason: string } {
     if (this.local && this.standing) return { config: this.config, mtu: this.plan?.mtu ?? mtuDuring(this.config, this.previous, this.local) };
     return { reason: this.local ? 'bridge and VTEP could not be made; see the agent log' : `node ${this.o.node} has no pod CIDR or no uplink yet` };
+  }
+
+  private table(): NftObject[] {
+    return podwayTable(this.config, this.local?.podCidrs ?? [], this.ipam.list());
+  }
+
+  /** For an ADD whose host ports the table would not take: it was altered, or taken away. */
+  private mendTable(why: string): void {
+    const [desired] = nftTables(this.table());
+    if (!desired) return;
+    const { failed } = apply(this.ns, [{ kind: 'nft', op: 'change', key: `${desired.family} ${desired.name}`, desired, reason: why }]);
+    if (failed[0]) throw failed[0].error;
+    this.o.emit({ type: 'changed', change: `make nftables table ${desired.name} anew: ${why}` });
   }
 
   /** From the watch, which costs nothing; a pod that it has not brought yet is asked for. */
@@ -270,7 +282,7 @@ export class Agent {
       const bare = localNode(self, state);
       if (!bare) return;
       // What is not written down would be forgotten by the next agent while it is in use already.
-      await this.rememberChange();
+      await this.memory.save(this.known);
       const local = await withWireguard(bare, this.wireguardKeys, [this.config, this.previous]);
       if (local.podCidrs.join() !== this.local?.podCidrs.join()) {
         this.ipam.setRanges(setsOfPodCidrs(local.podCidrs));
@@ -339,7 +351,7 @@ export class Agent {
   /** The wanted network: the file's, until the cluster says otherwise. */
   private changeNetwork(text: string): void {
     this.judged = networkDigest(text);
-    if (text === this.network) {
+    if (text === this.known.network) {
       // Back to what is in force: whatever was wrong with another one is over.
       this.problem = undefined;
       if (this.synced) void this.reconcile('incremental');
@@ -348,13 +360,14 @@ export class Agent {
     try {
       const next = acceptNetwork(text, this.config, this.local);
       this.problem = undefined;
+      // Back to what was before while that is still in place: nothing to keep beside it.
       if (wayOf(next) !== wayOf(this.config)) {
         this.previous = this.config;
-        this.previousText = this.network;
+        this.known = { network: text, previous: this.known.network };
+      } else {
+        this.known = { ...this.known, network: text };
       }
-      this.network = text;
       this.config = next;
-      this.unwritten = true;
       this.o.emit({ type: 'network-changed', backend: wayOf(next) });
     } catch (e) {
       this.problem = messageOf(e);
@@ -371,8 +384,7 @@ export class Agent {
       this.settling = undefined;
       if (this.previous !== previous) return;
       this.previous = undefined;
-      this.previousText = undefined;
-      this.unwritten = true;
+      this.known = { network: this.known.network };
       this.o.emit({ type: 'network-settled', backend: wayOf(this.config), left: wayOf(previous) });
       void this.reconcile('full').then(() => this.wireguardKeys.keepOnly([this.config, this.previous].flatMap((c) => (c?.backend.type === 'wireguard' ? [c.backend.generation] : []))));
     }, SETTLE_MS);
@@ -382,20 +394,6 @@ export class Agent {
   private judged: string | undefined;
   /** Why the cluster's present configuration was not taken over. */
   private problem: string | undefined;
-
-  /** The configuration was changed, and the file does not say so yet. */
-  private unwritten = false;
-
-  private async rememberChange(): Promise<void> {
-    if (!this.unwritten) return;
-    this.unwritten = false;
-    try {
-      await rememberNetwork(this.o.stateDir, this.o.network, { text: this.network, ...(this.previousText === undefined ? {} : { previous: this.previousText }) });
-    } catch (e) {
-      this.unwritten = true;
-      throw e;
-    }
-  }
 
   private async remember(local: LocalNode): Promise<void> {
     await writeDurably(join(this.o.stateDir, 'node.json'), `${JSON.stringify(local)}\n`);
@@ -418,15 +416,19 @@ export class Agent {
     await this.server?.close();
     await this.daemons.close();
     await this.remover.close();
+    this.hostPorts.close();
     await (this.ipam as Ipam | undefined)?.close();
     this.netlink.close();
     this.o.emit({ type: 'stopped' });
   }
 }
 
-/** The configuration the runtime finds. Flannel's form: a list, so that others can be chained behind. */
+/**
+ * The configuration the runtime finds. Flannel's form: a list, so that others can be chained behind. A runtime takes the highest of
+ * `cniVersions` that it knows; one that does not know that key (containerd 1.6) takes `cniVersion`, and would refuse 1.1.0.
+ */
 export const conflist = (): string =>
-  `${JSON.stringify({ cniVersion: '1.1.0', name: 'podway', plugins: [{ type: 'podway-cni', capabilities: { ips: true, mac: true } }] }, null, 2)}\n`;
+  `${JSON.stringify({ cniVersion: '1.0.0', cniVersions: ['0.4.0', '1.0.0', '1.1.0'], name: 'podway', plugins: [{ type: 'podway-cni', capabilities: { ips: true, mac: true, portMappings: true, bandwidth: true } }] }, null, 2)}\n`;
 
 /** What a crash left of files that were being written: only those of this name, the directory may be shared. */
 async function removeTemporaries(dir: string, name: string): Promise<void> {

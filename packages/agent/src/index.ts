@@ -11,8 +11,9 @@ export { bgp, type BgpExtras, type BgpLocal, type BgpNetwork, type BgpPeer } fro
 export * from './bgp/index.js';
 export * from './daemons/index.js';
 export * from './wireguard/index.js';
-export { desiredNode } from './node/desired.js';
+export { desiredNode, podwayTable } from './node/desired.js';
 export { Reconciler } from './node/reconciler.js';
 export * from './node/peers.js';
 export * from './node/addresses.js';
+export { ifbName, shapingOf } from './shaping/index.js';
 export { hostIfname, podState, wire, unwire } from './wiring/bridge.js';

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
+import { after } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { Nodes } from '@podway/kube';
 import type { AgentEvent } from '../src/index.js';
@@ -11,12 +12,19 @@ import { NETWORK, pathOf, until, type TestNode } from './network.js';
 
 const CHILD = fileURLToPath(new URL('./agent-child.js', import.meta.url));
 
+/** A test that failed leaves its agents running, and the file would never end. */
+const children = new Set<ChildProcess>();
+after(() => {
+  for (const c of children) c.kill('SIGKILL');
+});
+
 export class AgentProcess {
   readonly events: AgentEvent[] = [];
   readonly exited: Promise<unknown>;
   private loaded = false;
 
   private constructor(readonly child: ChildProcess) {
+    children.add(child);
     createInterface({ input: child.stdout! }).on('line', (line) => {
       const e = JSON.parse(line) as AgentEvent | { type: 'loaded' };
       if (e.type === 'loaded') this.loaded = true;

@@ -137,7 +137,7 @@ export class TestNode {
   async leavings(): Promise<{ links: string[]; files: string[] }> {
     const links = RtNetlink.with(this.ns, (nl) => nl.links().filter((l) => l.kind === 'veth' && l.name !== 'eth0').map((l) => l.name));
     const files = await readdir(this.stateDir, { recursive: true });
-    return { links: links.sort(), files: files.filter((f) => f.endsWith('.json') && f !== 'node.json' || f.includes('.tmp-')).sort() };
+    return { links: links.sort(), files: files.filter((f) => f.endsWith('.json') && !['node.json', 'network.json'].includes(f) || f.includes('.tmp-')).sort() };
   }
 }
 

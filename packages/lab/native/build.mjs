@@ -5,13 +5,13 @@
  *                                so that a running lab keeps the program it started with)
  */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, renameSync } from 'node:fs';
+import { mkdirSync, readdirSync, renameSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const here = dirname(fileURLToPath(import.meta.url));
 
-export const sources = ['podway-init.c', 'container.c', 'podway-init.h'].map((f) => join(here, f));
+export const sources = readdirSync(here).filter((f) => /\.[ch]$/.test(f)).map((f) => join(here, f));
 
 export function build(directory, cc = process.env.CC ?? 'cc') {
   const target = resolve(directory, 'podway-init');

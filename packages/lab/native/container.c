@@ -1,10 +1,9 @@
 /*
  * podway-init run: one container, and the monitor that outlives the lab process.
  *
- *   monitor (caller's namespaces): reads the container's stdout and stderr into a CRI log file,
- *     passes signals on, prints {"exitCode":N,"signal":N} and exits like the container does. It needs
- *     nobody: when its starter dies the container goes on and its log too. When the monitor is killed,
- *     so is the container (PR_SET_PDEATHSIG); when the node's holder is, both end.
+ *   monitor (caller's namespaces): see monitor.c. It needs nobody: when its starter dies the container
+ *     goes on and its log too. When the monitor is killed, so is the container (PR_SET_PDEATHSIG); when
+ *     the node's holder is, both end.
  *   container: PID 1 of its own pid namespace, which lies below the node's, so that `ps` on the
  *     node shows it. Made by an intermediate that joins namespaces and is gone then; CLONE_PARENT
  *     makes it the monitor's child all the same.
@@ -13,30 +12,21 @@
  * /proc and /sys as in other runtimes: what writes to the machine's kernel is read-only or masked,
  * unless privileged.
  *
- * Signals to the monitor: TERM INT HUP QUIT USR1 USR2 WINCH go to the container; ALRM kills it
- * ("time is up"), which spares the caller from signalling a pid that may have been taken over.
- *
- * Log format: https://github.com/kubernetes/design-proposals-archive/blob/main/node/kubelet-cri-logging.md
- *   2016-10-06T00:17:09.669794202Z stdout F content     (P: a part of a line longer than 16 KiB)
- * The file is renamed to FILE.1 (FILE.1 to FILE.2, ...) before it would grow over --log-max.
+ * Stdin: /dev/null, or with --stdin a pipe that attach writes to, or with --tty a terminal of the
+ * container's own devpts, which is also its /dev/console; the monitor has its master.
  */
 #include "podway-init.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 /* ---- the container's root -------------------------------------------------------------------- */
@@ -108,155 +98,54 @@ static void build_root(struct options *o, int image) {
   if (o->ro_root) mount_or_fail(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL);
 }
 
-static void container(struct options *o, int image, int out, int err) {
-  int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+/* The terminal under the name that programs know; in a root that may be read-only by now. */
+static void console(int slave) {
+  char name[32] = "/dev/pts/?";
+  int fd = open("/dev/console", O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY, 0620);
+  if (fd < 0 || ttyname_r(slave, name, sizeof name)) fail(125, "create", "/dev/console");
+  close(fd);
+  mount_or_fail(name, "/dev/console", NULL, MS_BIND, NULL);
+}
+
+static void container(struct options *o, int image, int in, int out, int err) {
+  int null = open("/dev/null", O_RDONLY | O_CLOEXEC), master = -1, slave = -1;
   setsid();
   build_root(o, image);
-  if (dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0) fail(125, "redirect", "standard streams");
+  if (o->tty) {
+    open_terminal(&master, &slave, o->uid);
+    console(slave);
+    take_terminal(slave);
+  } else if (dup2(in < 0 ? null : in, 0) < 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0) {
+    fail(125, "redirect", "standard streams");
+  }
   /* An image may be bound over the monitor's program file; close what it could be reached by. */
   for (int fd = 3; fd < 1024; fd++)
-    if (fd != report_fd) close(fd);
+    if (fd != report_fd && fd != master) close(fd);
   umask(022);
-  report_ready();
+  report_ready(master);
+  if (master >= 0) close(master);
   become_user(o);
   exec_command(o);
 }
 
-/* ---- log ------------------------------------------------------------------------------------- */
+/* ---- start ------------------------------------------------------------------------------------- */
 
-struct log {
-  const char *path;
-  long size, max, files;
-  int fd;
-};
-
-struct stream {
-  const char *name;
-  int fd;
-  size_t used;
-  char data[16384];
-};
-
-static void log_open(struct log *l) {
-  struct stat st;
-  if (!l->path) return;
-  l->fd = open(l->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
-  if (l->fd < 0) fail(125, "open", l->path);
-  l->size = fstat(l->fd, &st) ? 0 : st.st_size;
-}
-
-static void log_rotate(struct log *l) {
-  char from[4096], to[4096];
-  for (long i = l->files - 1; i > 0; i--) {
-    snprintf(to, sizeof to, "%s.%ld", l->path, i);
-    if (i > 1) snprintf(from, sizeof from, "%s.%ld", l->path, i - 1);
-    else snprintf(from, sizeof from, "%s", l->path);
-    rename(from, to); /* the first times there is none */
-  }
-  if (l->files < 2) unlink(l->path);
-  close(l->fd);
-  l->fd = open(l->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
-  l->size = 0;
-}
-
-static void log_line(struct log *l, const char *stream, char tag, const char *text, size_t len) {
-  if (!l->path || l->fd < 0) return;
-  struct timespec now;
-  struct tm tm;
-  char head[80];
-  clock_gettime(CLOCK_REALTIME, &now);
-  gmtime_r(&now.tv_sec, &tm);
-  size_t at = strftime(head, sizeof head, "%Y-%m-%dT%H:%M:%S", &tm);
-  int n = (int)at + snprintf(head + at, sizeof head - at, ".%09ldZ %s %c ", now.tv_nsec, stream, tag);
-  long total = n + (long)len + 1;
-  if (l->size && l->size + total > l->max) log_rotate(l);
-  struct iovec iov[] = {{head, (size_t)n}, {(void *)text, len}, {(void *)"\n", 1}};
-  if (writev(l->fd, iov, 3) > 0) l->size += total; /* a full disk loses lines, not the container */
-}
-
-/* Reads once; false at the end of the stream or when nothing is there. */
-static bool drain(struct stream *s, struct log *l) {
-  ssize_t n = read(s->fd, s->data + s->used, sizeof s->data - s->used);
-  if (n < 0 && errno == EINTR) return true;
-  if (n < 0 && errno == EAGAIN) return false;
-  if (n <= 0) {
-    if (s->used) log_line(l, s->name, 'F', s->data, s->used);
-    s->used = 0;
-    close(s->fd);
-    s->fd = -1;
-    return false;
-  }
-  s->used += (size_t)n;
-  char *start = s->data, *end = s->data + s->used, *nl;
-  for (; start < end && (nl = memchr(start, '\n', (size_t)(end - start))); start = nl + 1) log_line(l, s->name, 'F', start, (size_t)(nl - start));
-  s->used = (size_t)(end - start);
-  if (s->used == sizeof s->data) {
-    log_line(l, s->name, 'P', s->data, s->used);
-    s->used = 0;
-  } else {
-    memmove(s->data, start, s->used);
-  }
-  return true;
-}
-
-/* ---- monitor ----------------------------------------------------------------------------------- */
-
-static void record_exit(const char *path, const char *line, size_t len) {
-  char tmp[4096];
-  if (!path || snprintf(tmp, sizeof tmp, "%s.new", path) >= (int)sizeof tmp) return;
-  int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-  if (fd < 0) return;
-  bool whole = write(fd, line, len) == (ssize_t)len;
-  close(fd);
-  if (whole) rename(tmp, path);
-}
-
-static int monitor(struct options *o, pid_t child, int sigfd, struct stream *streams, struct log *l) {
-  int status = 0;
-  for (bool alive = true; alive;) {
-    struct pollfd p[3] = {{.fd = sigfd, .events = POLLIN}, {.fd = streams[0].fd, .events = POLLIN}, {.fd = streams[1].fd, .events = POLLIN}};
-    if (poll(p, 3, -1) < 0) continue;
-    for (int i = 0; i < 2; i++)
-      if (p[i + 1].revents) drain(&streams[i], l);
-    struct signalfd_siginfo si;
-    if (!p[0].revents || read(sigfd, &si, sizeof si) != sizeof si) continue;
-    if (si.ssi_signo == SIGCHLD) alive = waitpid(child, &status, WNOHANG) != child;
-    else kill(child, si.ssi_signo == SIGALRM ? SIGKILL : (int)si.ssi_signo);
-  }
-  for (int i = 0; i < 2; i++) {
-    while (streams[i].fd >= 0 && drain(&streams[i], l)) {}
-    if (streams[i].used) log_line(l, streams[i].name, 'F', streams[i].data, streams[i].used);
-  }
-  int signal_no = WIFSIGNALED(status) ? WTERMSIG(status) : 0, code = signal_no ? 128 + signal_no : WEXITSTATUS(status);
-  char line[80];
-  int n = snprintf(line, sizeof line, "{\"exitCode\":%d,\"signal\":%d}\n", code, signal_no);
-  record_exit(o->exitfile, line, (size_t)n);
-  if (write(1, line, (size_t)n) < 0) return code; /* the starter is gone: the exit file has it */
-  return code;
-}
-
-static void make_pipe(int fds[2]) {
-  if (pipe2(fds, O_CLOEXEC)) fail(125, "create", "log pipe");
-  fcntl(fds[0], F_SETFL, O_NONBLOCK);
+static void make_pipe(int fds[2], int ours) {
+  if (pipe2(fds, O_CLOEXEC)) fail(125, "create", "pipe");
+  no_wait(fds[ours]);
 }
 
 int run_container(struct options *o) {
-  int pair[2], out[2], err[2], status = 125;
-  static struct stream streams[2] = {{.name = "stdout"}, {.name = "stderr"}};
-  struct log log = {.path = o->log, .max = o->log_max, .files = o->log_files, .fd = -1};
+  int pair[2], in[2] = {-1, -1}, out[2], err[2], status = 125, master = -1;
   struct bind image = {.src = o->root};
-  int node = open_pid(o->node), sandbox = open_pid(o->sandbox);
+  int node = open_pid(o->node), sandbox = open_pid(o->sandbox), pid_of = o->pid_of ? open_pid(o->pid_of) : -1;
   setsid();
-  log_open(&log);
+  monitor_log(o);
+  struct monitored m = {.listener = listen_for_attach(o->attach), .in = -1, .terminal = -1};
   report_pair(pair);
-  make_pipe(out), make_pipe(err);
-  streams[0].fd = out[0], streams[1].fd = err[0];
-
-  sigset_t set;
-  sigfillset(&set);
-  sigprocmask(SIG_BLOCK, &set, NULL);
-  int sigfd = signalfd(-1, &set, SFD_CLOEXEC);
-  if (sigfd < 0) fail(125, "create", "signalfd");
+  make_pipe(out, 0), make_pipe(err, 0);
+  if (o->open_stdin && !o->tty) make_pipe(in, 1);
+  m.sigfd = block_signals();
 
   join(node, CLONE_NEWPID, o->node); /* for children only */
   pid_t helper = fork();
@@ -270,25 +159,35 @@ int run_container(struct options *o) {
     join(sandbox, CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS, o->sandbox);
     join(node, CLONE_NEWNS, o->node);
     clone_sources(o->node_binds, o->nnode_binds);
-    if (o->share_pid) join(sandbox, CLONE_NEWPID, o->sandbox);
-    pid_t child = fork_beside(CLONE_NEWNS | CLONE_NEWCGROUP | (o->share_pid ? 0 : CLONE_NEWPID));
+    if (o->pid_of) join(pid_of, CLONE_NEWPID, o->pid_of);
+    else if (o->share_pid) join(sandbox, CLONE_NEWPID, o->sandbox);
+    pid_t child = fork_beside(CLONE_NEWNS | CLONE_NEWCGROUP | (o->share_pid || o->pid_of ? 0 : CLONE_NEWPID));
     if (child < 0) fail(125, "clone", "container");
     if (child) _exit(0);
-    container(o, image.fd, out[1], err[1]);
+    container(o, image.fd, in[0], out[1], err[1]);
   }
   close(pair[1]), close(out[1]), close(err[1]);
-  pid_t child = report_wait(pair[0], &status);
-  if (child > 0 && report_wait(pair[0], &status) < 0) child = -1;
-  if (child <= 0) {
+  if (in[0] >= 0) close(in[0]);
+  m.child = report_wait(pair[0], &status, &master);
+  if (m.child > 0 && report_wait(pair[0], &status, NULL) < 0) m.child = -1;
+  if (m.child <= 0) {
     while (waitpid(-1, NULL, 0) > 0) {}
+    if (o->attach) unlink(o->attach);
     return status;
   }
   waitpid(helper, NULL, 0);
   char line[48];
-  int n = snprintf(line, sizeof line, "{\"pid\":%d}\n", child);
+  int n = snprintf(line, sizeof line, "{\"pid\":%d}\n", m.child);
   if (write(1, line, (size_t)n) != n) status = 0; /* nobody listens: go on all the same */
   int null = open("/dev/null", O_RDWR | O_CLOEXEC);
   if (null >= 0) dup2(null, 0), dup2(null, 2);
   close(pair[0]), close(node), close(sandbox);
-  return monitor(o, child, sigfd, streams, &log);
+  m.out = out[0], m.err = err[0], m.in = in[1];
+  if (o->tty) {
+    close(out[0]), close(err[0]);
+    no_wait(master);
+    m.out = m.terminal = master, m.err = -1;
+    m.in = o->open_stdin ? master : -1;
+  }
+  return monitor(o, &m);
 }

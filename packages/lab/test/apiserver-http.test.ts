@@ -13,6 +13,8 @@ const JSON_BODY = { 'content-type': 'application/json' };
 const pod = (name: string, spec: object = {}, metadata: object = {}): string =>
   JSON.stringify({ apiVersion: 'v1', kind: 'Pod', metadata: { name, ...metadata }, spec: { containers: [{ name: 'c', image: 'nginx:1.25' }], ...spec } });
 
+const refuse = (): Promise<never> => Promise.reject(new Error('no streams here'));
+
 describe('the API over HTTP', () => {
   let r: Running;
   const at = '/api/v1/namespaces/default/pods';
@@ -190,7 +192,9 @@ describe('the API over HTTP', () => {
   it('serves logs through the runtime, 501 without', async () => {
     assert.equal((await r.request('GET', `${at}/bindme/log`)).status, 501);
     assert.equal((await r.request('GET', `${at}/bindme/exec?command=ls`)).status, 501);
+    const streams = { check: () => undefined, exec: refuse, attach: refuse, connect: refuse };
     const speaking: PodSubresources = {
+      ...streams,
       log(p, options, out) {
         if (options.previous) return Promise.reject(new Error(`previous terminated container "${options.container}" in pod "${p.metadata?.name ?? ''}" not found`));
         out.end(`${options.container} ${String(options.tailLines)} ${String(options.follow)}\n`);
@@ -201,6 +205,7 @@ describe('the API over HTTP', () => {
     let aborted: () => void = () => undefined;
     const ended = new Promise<void>((resolve) => (aborted = resolve));
     r.api.attachRuntime({
+      ...streams,
       log: (_pod, _options, _out, signal) =>
         new Promise((resolve) => {
           signal.addEventListener('abort', () => {
@@ -232,7 +237,7 @@ describe('the API over HTTP', () => {
     assert.equal(v2.headers['content-type'], 'application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList');
     interface Discovery { items: { versions: { resources: { resource: string; subresources?: { subresource: string }[] }[] }[] }[] }
     const pods = v2.json<Discovery>().items[0]?.versions[0]?.resources.find((x) => x.resource === 'pods');
-    assert.deepEqual(pods?.subresources?.map((s) => s.subresource), ['status', 'binding', 'log', 'exec', 'attach', 'portforward']);
+    assert.deepEqual(pods?.subresources?.map((s) => s.subresource), ['status', 'binding', 'log', 'exec', 'attach', 'portforward', 'ephemeralcontainers']);
     const plain = (await r.request('GET', '/api/v1')).json<{ resources: { name: string }[] }>();
     assert.ok(plain.resources.some((x) => x.name === 'pods/log'));
     const index = (await r.request('GET', '/openapi/v3')).json<{ paths: Record<string, { serverRelativeURL: string }> }>();

@@ -280,6 +280,6 @@ describe('podway-init', { skip: needsRoot }, () => {
     assert.deepEqual(bad('exec', '--target', '4194303', '-n', '--', 'true'), [125, 'podway-init: open process 4194303: No such process\n']);
     assert.deepEqual(bad('pause', '--node', String(node.pid), '--hostname', 'x', '--sysctl', 'net.ipv4.nope=1'), [125, 'podway-init: set sysctl net.ipv4.nope=1: No such file or directory\n']);
     assert.deepEqual(bad('run'), [125, 'podway-init: run --node: required\n']);
-    assert.deepEqual(bad('fly'), [125, 'podway-init: run mode fly: expected hold, pause, run, exec or unmount\n']);
+    assert.deepEqual(bad('fly'), [125, 'podway-init: run mode fly: expected hold, pause, run, exec, attach or unmount\n']);
   });
 });

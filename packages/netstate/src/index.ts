@@ -7,6 +7,6 @@ export * from './diff.js';
 export { linkIncompatible } from './compare.js';
 export * from './apply.js';
 export { readState, STATE_SCHEMA } from './read-state.js';
-export { canonicalTable, sameTable } from './nft-compare.js';
+export { canonicalTable, sameTable, withoutElements } from './nft-compare.js';
 export * from './format.js';
 export * from './roles.js';

@@ -77,7 +77,9 @@ const LISTS: Readonly<Record<string, Check>> = {
   }),
   neighbours: object({ dev: name, family, dst: name, state: orElse(name, 'none'), ...maybe(text, 'lladdr', 'why'), ...maybe(bool, 'proxy', 'router', 'extLearned') }),
   fdb: object({ ...all(name, 'dev', 'lladdr'), state: orElse(name, 'none'), self: orElse(bool, false), ...maybe(text, 'dst', 'master', 'via', 'why'), ...maybe(int, 'vlan', 'port', 'vni'), ...maybe(bool, 'extLearned') }),
-  qdiscs: object(all(text, 'dev', 'kind', 'handle', 'parent')),
+  qdiscs: object({
+    ...all(text, 'dev', 'kind', 'handle', 'parent'), ...maybe(text, 'redirect', 'why'), tbf: optional(object(all(number, 'rate', 'burst', 'limit'))),
+  }),
   wireguardPeers: object({
     ...all(name, 'dev', 'publicKey'), allowedIps: orElse(list(cidr), []), keepalive: orElse(int, 0),
     ...maybe(text, 'endpoint', 'presharedKey', 'why'), ...maybe(number, 'lastHandshake', 'rxBytes', 'txBytes'),

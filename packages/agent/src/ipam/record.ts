@@ -28,6 +28,28 @@ export interface AttachmentIp {
   readonly gateway: string;
 }
 
+export interface HostPort {
+  readonly protocol: 'tcp' | 'udp' | 'sctp';
+  readonly hostPort: number;
+  readonly containerPort: number;
+  /** Undefined: every address of the node, of both families. */
+  readonly hostIp?: string;
+}
+
+/** What tbf is set to: bytes per second, bytes that may pass at once, bytes that may wait. */
+export interface Rate {
+  readonly rate: number;
+  readonly burst: number;
+  readonly limit: number;
+}
+
+export interface Shaping {
+  /** To the pod. */
+  readonly ingress?: Rate;
+  /** From the pod. */
+  readonly egress?: Rate;
+}
+
 export interface AttachmentRecord extends AttachmentKey {
   readonly version: 1;
   readonly network: string;
@@ -38,6 +60,13 @@ export interface AttachmentRecord extends AttachmentKey {
   readonly mac: string;
   /** Name of the host end of the veth. */
   readonly hostIfname: string;
+  readonly hostPorts?: readonly HostPort[];
+  readonly shaping?: Shaping;
+  /** Another plugin made the interface, and removes it: host ports and shaping alone are ours. */
+  readonly chained?: {
+    /** The node's device that leads to the pod: its bridge, or the host end itself. */
+    readonly dev: string;
+  };
   readonly phase: AttachmentPhase;
   /** What ADD answered; from phase `ready` on. */
   readonly result?: CniResult;
@@ -46,6 +75,8 @@ export interface AttachmentRecord extends AttachmentKey {
 }
 
 const address = z.string().refine((s) => tryParseIpCidr(s) !== undefined, 'not an address in CIDR notation');
+
+const rate = z.object({ rate: z.number(), burst: z.number(), limit: z.number() });
 
 const schema = z.object({
   version: z.literal(1),
@@ -57,6 +88,11 @@ const schema = z.object({
   ips: z.array(z.object({ address, gateway: z.string().refine((s) => tryParseIp(s) !== undefined, 'not an IP address') })),
   mac: z.string(),
   hostIfname: z.string(),
+  hostPorts: z.array(z.object({
+    protocol: z.enum(['tcp', 'udp', 'sctp']), hostPort: z.number().int(), containerPort: z.number().int(), hostIp: z.string().optional(),
+  })).optional(),
+  shaping: z.object({ ingress: rate.optional(), egress: rate.optional() }).optional(),
+  chained: z.object({ dev: z.string() }).optional(),
   phase: z.enum(['adding', 'ready', 'deleting']),
   result: z.record(z.string(), z.unknown()).optional(),
   created: z.string(),

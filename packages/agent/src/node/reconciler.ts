@@ -5,7 +5,7 @@
  * compared, which also repairs what somebody else has altered.
  */
 import type { Netns, RtNetlink } from '@podway/kernel';
-import { apply, describe, diff, observe, podwayOwnership, type Applied, type Change, type Link, type NetnsState, type Secrets } from '@podway/netstate';
+import { apply, describe, diff, nftTables, observe, podwayOwnership, withoutElements, type Applied, type Change, type Link, type NetnsState, type Secrets } from '@podway/netstate';
 import type { AgentEvent } from '../events.js';
 import { isManaged } from './addresses.js';
 
@@ -26,7 +26,7 @@ export class Reconciler {
   /** Makes these devices, and nothing else, and without what their program must set. */
   prepare(desired: NetnsState, devices: readonly string[]): void {
     const links = desired.links.filter((l) => devices.includes(l.name)).map(({ wireguard: _, ...l }) => l);
-    this.run({ ...desired, links }, observe(this.ns, { nft: false }), (c) => c.kind === 'link' && c.op !== 'delete' && devices.includes(c.key));
+    this.run({ ...desired, links }, observe(this.ns, { nft: false }), desired, (c) => c.kind === 'link' && c.op !== 'delete' && devices.includes(c.key));
   }
 
   /** Reads the kernel, compares, applies. @returns the number of changes made. */
@@ -39,22 +39,26 @@ export class Reconciler {
    * Pods' devices come and go by CNI in between: they are left to `full`.
    */
   incremental(desired: NetnsState): Applied {
-    return this.applied ? this.apply(withoutPods(desired), withoutPods(this.applied)) : this.full(desired);
+    return this.applied ? this.apply(withoutPods(desired), withoutPods(this.applied), desired) : this.full(desired);
   }
 
-  private apply(desired: NetnsState, from: NetnsState): Applied {
-    const result = this.run(desired, from);
-    this.applied = result.failed.length ? undefined : desired;
+  /** @param whole the desired state with the parts that are CNI's: a table that is replaced is replaced with all that is in it. */
+  private apply(desired: NetnsState, from: NetnsState, whole = desired): Applied {
+    const result = this.run(desired, from, whole);
+    this.applied = result.failed.length ? undefined : whole;
     return result;
   }
 
-  private run(desired: NetnsState, from: NetnsState, only: (c: Change) => boolean = () => true): Applied {
+  private run(desired: NetnsState, from: NetnsState, whole: NetnsState, only: (c: Change) => boolean = () => true): Applied {
     const ownership = podwayOwnership((a) => isManaged(this.clusterCidrs, a));
     const all = diff(desired, from, ownership).filter(only);
     // A pod's device that is gone cannot be put back from this side: its other end, in the pod, went with it.
     const lost = all.filter((c) => c.kind === 'link' && c.op !== 'delete' && c.op !== 'change' && c.desired?.kind === 'veth');
     // One that no record wants may be an ADD or DEL in the middle of its work: only CNI's verbs, GC and a start remove pods' devices.
-    const changes = all.filter((c) => !lost.includes(c) && !(c.kind === 'link' && c.op === 'delete' && c.observed?.kind === 'veth'));
+    const tables = nftTables(whole.nft);
+    const changes = all
+      .filter((c) => !lost.includes(c) && !(c.op === 'delete' && (c.kind === 'qdisc' || (c.kind === 'link' && isPodDevice(c.observed!)))))
+      .map((c) => (c.kind === 'nft' && c.desired ? { ...c, desired: tables.find((t) => t.name === c.desired?.name && t.family === c.desired.family) ?? c.desired } : c));
     this.tellLost(lost.map((c) => ({ link: c.key, why: (c.desired as Link).why ?? '' })));
     const result = apply(this.ns, changes, { netlink: this.netlink, wireguardDir: this.wireguard.directory, ...(this.wireguard.secrets ? { secrets: this.wireguard.secrets } : {}) });
     for (const c of result.done) this.emit({ type: 'changed', change: describe(c) });
@@ -71,4 +75,6 @@ export class Reconciler {
   }
 }
 
-const withoutPods = (s: NetnsState): NetnsState => ({ ...s, links: s.links.filter((l) => l.kind !== 'veth') });
+/** Host ends and shapers come and go with attachments. */
+const isPodDevice = (l: Link): boolean => l.kind === 'veth' || l.kind === 'ifb';
+const withoutPods = (s: NetnsState): NetnsState => ({ ...s, links: s.links.filter((l) => !isPodDevice(l)), qdiscs: [], nft: withoutElements(s.nft) });

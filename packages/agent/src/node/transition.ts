@@ -40,15 +40,16 @@ export function planBackends(
   const old = previous && backendOf(previous);
   const now: Peer[] = [];
   const still: Peer[] = [];
-  /** Wanted the new way, but it is not there yet: both are kept up. */
+  /** Wanted the new way, but it is not there yet: both are kept up. Who never took the old way has only the new one. */
   const both: Peer[] = [];
   const problems: PeerProblem[] = [];
   for (const peer of peers) {
     const refusal = wanted.refuses(config, local, peer);
     const reached = previous === undefined || (wanted.reached?.(config, peer, observed) ?? true);
-    if (refusal === undefined && reached) now.push(peer);
+    const byOld = previous !== undefined && old?.refuses(previous, local, peer) === undefined;
+    if (refusal === undefined && (reached || !byOld)) now.push(peer);
     else if (refusal === undefined) both.push(peer);
-    else if (previous && old && old.refuses(previous, local, peer) === undefined) still.push(peer);
+    else if (byOld) still.push(peer);
     else problems.push({ node: peer.name, reason: refusal });
   }
   /** Those that may still send the old way. */

@@ -40,6 +40,8 @@ const aliasOf = (r: AttachmentRecord): string => `${ALIAS_PREFIX} ${holderName(r
 /** The host end as it must be. */
 export const hostLink = (config: NetworkConfig, r: AttachmentRecord, mtu: number): Link => ({
   name: r.hostIfname, kind: 'veth', up: true, mtu, master: config.bridge, alias: aliasOf(r), why: `host end of ${holderName(r)}`,
+  // A pod that asks its own host port: where bridged packets are translated too (br_netfilter), the frame leaves by the port it came in by.
+  ...(r.hostPorts?.length ? { port: { hairpin: true } } : {}),
 });
 
 /** The pod's side as it must be: what ADD makes, CHECK compares with, and a restart takes over. */
@@ -114,11 +116,13 @@ function podRequests(c: WiringContext, r: AttachmentRecord, index: number): Requ
   ];
 }
 
-/** Removes the host end, and with it the pod's. Absent is success; a link that is not ours is left alone. */
-export async function unwire(netlink: RtNetlink, remover: LinkRemover, hostName: string): Promise<boolean> {
-  const link = netlink.link(hostName);
-  if (!link || !link.alias?.startsWith(ALIAS_PREFIX)) return false;
-  return remover.remove(link.index, hostName);
+/** Removes the host end, and with it the pod's, and other devices of the attachment. Absent is success; a link that is not ours is left alone. */
+export async function unwire(netlink: RtNetlink, remover: LinkRemover, names: readonly string[]): Promise<boolean> {
+  const ours = names.flatMap((name) => {
+    const link = name === '' ? undefined : netlink.link(name);
+    return link?.alias?.startsWith(ALIAS_PREFIX) ? [{ index: link.index, name }] : [];
+  });
+  return (await remover.removeAll(ours)).includes(true);
 }
 
 function must(refusals: readonly { error: Error }[]): void {

@@ -8,7 +8,8 @@
 import { randomUUID } from 'node:crypto';
 import type { PatchType } from '@podway/kube';
 import { decode, generatedName, keepServerMetadata, metadataErrors, type FieldValidation } from './admission.js';
-import { ApiError, STALE, alreadyExists, badRequest, conflict, forbidden, gone, invalidObject, notFound } from './errors.js';
+import { ApiError, STALE, alreadyExists, badRequest, conflict, forbidden, gone, invalidObject, notFound, type FieldError } from './errors.js';
+import { validateEphemeralContainers, validateEphemeralUpdate, withEphemeralContainers } from './kinds/ephemeral.js';
 import { bound } from './kinds/pod.js';
 import { kindKey, type Registry } from './kinds/registry.js';
 import type { KindSpec } from './kinds/spec.js';
@@ -30,7 +31,7 @@ export interface WriteOptions {
   readonly dryRun?: boolean;
   readonly fieldManager?: string | undefined;
   readonly fieldValidation?: FieldValidation;
-  readonly subresource?: 'status' | undefined;
+  readonly subresource?: 'status' | 'ephemeralcontainers' | undefined;
 }
 
 export interface PatchRequest extends WriteOptions {
@@ -250,7 +251,7 @@ export class Operations {
     const fields = managed(object);
     spec.prepareCreate?.(object);
     spec.defaults?.(object);
-    const errors = [...metadataErrors(spec, object.metadata), ...(spec.validate?.(object) ?? [])];
+    const errors = [...metadataErrors(spec, object.metadata), ...(spec.validate?.(object) ?? []), ...(spec.validateCreate?.(object) ?? [])];
     if (errors.length > 0) throw invalidObject(spec.kind, metadata.name ?? '', errors);
     if (this.storage.get(key, metadata.namespace, metadata.name) !== undefined) throw alreadyExists(spec.kind, metadata.name);
     if (fields !== undefined) object.metadata.managedFields = fields;
@@ -271,17 +272,19 @@ export class Operations {
       next = { ...clone(before), metadata: object.metadata };
       if (object.status === undefined) Reflect.deleteProperty(next, 'status');
       else next.status = object.status;
+    } else if (options.subresource === 'ephemeralcontainers') {
+      next = withEphemeralContainers(before, object);
     } else if (spec.subresources.includes('status')) {
       if (before.status === undefined) Reflect.deleteProperty(next, 'status');
       else next.status = clone(before.status);
     }
     keepServerMetadata(spec, next, before);
     next.metadata.resourceVersion = old.resourceVersion ?? '';
-    if (options.subresource !== 'status') spec.prepareUpdate?.(next, before);
+    if (options.subresource === undefined) spec.prepareUpdate?.(next, before);
     spec.defaults?.(next);
     const errors = [
       ...metadataErrors(spec, next.metadata),
-      ...(options.subresource === 'status' ? (spec.validateStatusUpdate?.(next, before) ?? []) : [...(spec.validate?.(next) ?? []), ...(spec.validateUpdate?.(next, before) ?? [])]),
+      ...changeErrors(spec, next, before, options.subresource),
     ];
     if (errors.length > 0) throw invalidObject(spec.kind, old.name, errors);
     if (spec.generation && !same(next.spec, before.spec)) next.metadata.generation = (old.generation ?? 0) + 1;
@@ -334,6 +337,14 @@ export class Operations {
         causes: [{ reason: 'NamespaceTerminating', message: `namespace ${name} is being terminated`, field: 'metadata.namespace' }],
       });
     }
+  }
+}
+
+function changeErrors(spec: KindSpec, next: ApiObject, before: ApiObject, subresource: WriteOptions['subresource']): FieldError[] {
+  switch (subresource) {
+    case 'status': return spec.validateStatusUpdate?.(next, before) ?? [];
+    case 'ephemeralcontainers': return [...validateEphemeralContainers(next), ...validateEphemeralUpdate(next, before)];
+    case undefined: return [...(spec.validate?.(next) ?? []), ...(spec.validateUpdate?.(next, before) ?? [])];
   }
 }
 

@@ -10,9 +10,10 @@
  * Cost: all objects are in memory (about 10 kB each with their text); a watch costs one function
  * call per change of its kind.
  */
-import type http from 'node:http';
+import { STATUS_CODES, type default as http } from 'node:http';
 import https from 'node:https';
 import type { AddressInfo, Server as NetServer } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { PodwayError, messageOf } from '@podway/errors';
 import { Namespaces, type ObjectClient } from '@podway/kube';
 import { TokenAuth, newToken } from './auth.js';
@@ -20,7 +21,8 @@ import { makeCertificates, type Certificates } from './certificates.js';
 import { ApiError } from './errors.js';
 import type { ApiRequest, ApiResponse } from './http/message.js';
 import { OpenApi } from './http/openapi.js';
-import { refusal, route } from './http/router.js';
+import { refusal, route, streamOf, type Services } from './http/router.js';
+import { serveUpgrade } from './http/upgrade.js';
 import { InProcessClient } from './inprocess.js';
 import { writeKubeconfig, writePrivate } from './kubeconfig.js';
 import { Registry } from './kinds/registry.js';
@@ -60,6 +62,8 @@ export class ApiServer {
   private readonly auth: TokenAuth;
   private readonly openapi: OpenApi;
   private readonly servers = new Set<NetServer>();
+  /** Connections that are no longer HTTP, which the servers no longer know of. */
+  private readonly upgraded = new Set<Duplex>();
   private made: Certificates | undefined;
   private runtime: PodSubresources | undefined;
 
@@ -92,9 +96,13 @@ export class ApiServer {
     this.runtime = runtime;
   }
 
+  private get services(): Services {
+    return { operations: this.operations, openapi: this.openapi, pods: () => this.runtime };
+  }
+
   /** A request of an authenticated client. Never throws. */
   handle(request: ApiRequest): Promise<ApiResponse> {
-    return route({ operations: this.operations, openapi: this.openapi, pods: () => this.runtime }, request);
+    return route(this.services, request);
   }
 
   /** Made at first use, for these names besides localhost and the in-cluster names. */
@@ -109,6 +117,11 @@ export class ApiServer {
     const { cert, key } = await this.certificates(options.names);
     const server = https.createServer({ cert, key, minVersion: 'TLSv1.2' }, (request, response) => {
       void this.serve(request, response);
+    });
+    server.on('upgrade', (request: http.IncomingMessage, socket: Duplex, head: Buffer) => {
+      this.upgraded.add(socket);
+      socket.once('close', () => this.upgraded.delete(socket));
+      void this.switchProtocol(request, socket, head);
     });
     // Watches stay open for long and requests come in bursts.
     server.keepAliveTimeout = 75_000;
@@ -125,9 +138,9 @@ export class ApiServer {
     return { port: address?.port ?? 0, host: address?.address ?? '' };
   }
 
-  /** Kubeconfig for clients that reach the server there; mode 0600, context `podway-LAB`. */
-  async writeKubeconfig(file: string, server: string): Promise<void> {
-    await writeKubeconfig(file, { lab: this.options.lab, server, ca: (await this.certificates()).ca, token: this.token });
+  /** Kubeconfig for clients that reach the server there; mode 0600, context `podway-LAB`, and the same by other names. */
+  async writeKubeconfig(file: string, server: string, aliases: readonly string[] = []): Promise<void> {
+    await writeKubeconfig(file, { lab: this.options.lab, server, ca: (await this.certificates()).ca, token: this.token, aliases });
   }
 
   /** The CA key, for whoever must issue further certificates of this lab; mode 0600. */
@@ -138,10 +151,12 @@ export class ApiServer {
   /** Cuts every open connection, as a failing network would; the listeners stay. */
   disconnect(): void {
     for (const s of this.servers) (s as https.Server).closeAllConnections();
+    for (const s of this.upgraded) s.destroy();
   }
 
   /** Ends all connections and listeners, then the store. */
   async close(): Promise<void> {
+    for (const s of this.upgraded) s.destroy();
     await Promise.all(
       [...this.servers].map(
         (s) =>
@@ -155,6 +170,24 @@ export class ApiServer {
     );
     this.servers.clear();
     await this.operations.storage.close();
+  }
+
+  /** exec, attach, portforward. */
+  private async switchProtocol(message: http.IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
+    socket.on('error', () => undefined); // 'close' follows, and ends what hangs on it
+    try {
+      const [method, url] = [message.method ?? 'GET', message.url ?? '/'];
+      this.auth.check({ method, url, headers: { authorization: message.headers.authorization } });
+      const asked = streamOf(this.services, method, url);
+      message.socket.setTimeout(0);
+      message.socket.setNoDelay(true);
+      message.socket.setKeepAlive(true, 30_000);
+      await serveUpgrade(asked, message, { socket, head });
+    } catch (e) {
+      const { status, headers, body = '' } = refusal(e);
+      const lines = [`HTTP/1.1 ${String(status)} ${STATUS_CODES[status] ?? ''}`, ...Object.entries(headers).map(([k, v]) => `${k}: ${v}`)];
+      socket.end(`${lines.join('\r\n')}\r\ncontent-length: ${String(Buffer.byteLength(body))}\r\nconnection: close\r\n\r\n${body}`);
+    }
   }
 
   private async serve(message: http.IncomingMessage, response: http.ServerResponse): Promise<void> {

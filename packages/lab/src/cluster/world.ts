@@ -3,6 +3,7 @@ import type { Node } from '@podway/kube';
 import type { WorldSource } from '@podway/trace';
 import type { PodRecord } from '../runtime/record.js';
 import type { LabLayout } from './layout.js';
+import { underlayParts } from './racks.js';
 import type { LabState } from './state.js';
 
 /** Where a node's WireGuard programs have their sockets, as seen from outside: by way of a process of the node. */
@@ -21,9 +22,6 @@ export function worldSource(layout: LabLayout, state: LabState, nodes: readonly 
       ...(r.sandbox.netns === undefined ? {} : { netns: { pid: r.sandbox.pid } }),
       containers: r.containers.map((c) => ({ name: c.name, pid: c.pid })),
     })),
-    underlay: [
-      { name: 'underlay', role: 'router', netns: { name: layout.netns('underlay') } },
-      { name: 'outside', role: 'outside', netns: { name: layout.netns('outside') } },
-    ],
+    underlay: underlayParts(state.config.underlay).map((p) => ({ name: p.name, role: p.role, netns: { name: layout.netns(p.name) } })),
   };
 }

@@ -43,7 +43,9 @@ export type Configuration = Awaited<ReturnType<typeof configure>>;
 export interface LaunchInput {
   readonly pod: Pod;
   readonly container: Container;
-  readonly kind: 'init' | 'app';
+  readonly kind: 'init' | 'app' | 'ephemeral';
+  /** PID 1 of the container whose processes it shall see, as the machine counts. */
+  readonly pidOf?: number;
   readonly image: PreparedImage;
   readonly sandbox: Sandbox;
   readonly configuration: Configuration;
@@ -61,6 +63,8 @@ export async function launch(input: LaunchInput, options: RuntimeOptions): Promi
   await mkdir(dir, { recursive: true });
   await dropOldLogs(dir, input.restartCount);
   const logPath = join(dir, `${input.restartCount}.log`);
+  // A name of its own per run, and a short one: the path of a socket has room for 107 bytes.
+  const attach = join(podDir(options.node, uid), `a-${randomBytes(4).toString('hex')}`);
   const imageBinds: Mount[] = image.binds.map((b) => ({ ...b }));
   const process = await startContainer(options.init, {
     nodePid: options.node.holderPid,
@@ -72,6 +76,8 @@ export async function launch(input: LaunchInput, options: RuntimeOptions): Promi
     ...(container.workingDir ? { cwd: container.workingDir } : {}),
     ...identity,
     sharePid: pod.spec?.shareProcessNamespace === true,
+    ...(input.pidOf === undefined ? {} : { pidOf: input.pidOf }),
+    stdin: container.stdin === true, stdinOnce: container.stdinOnce === true, tty: container.tty === true, attach,
     log: { path: logPath, maxBytes: options.log?.maxBytes ?? 10 * 1024 * 1024, files: options.log?.files ?? 5 },
     exitFile: join(podDir(options.node, uid), `${container.name}.exit`),
     env,
@@ -88,6 +94,7 @@ export async function launch(input: LaunchInput, options: RuntimeOptions): Promi
       monitorPid: process.monitorPid,
       startedAt: input.startedAt,
       logPath,
+      attach,
       env,
       ...(container.workingDir ? { cwd: container.workingDir } : {}),
       identity: toRecord(identity),

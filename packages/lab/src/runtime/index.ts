@@ -15,3 +15,4 @@ export { defaultCapabilities } from './security.js';
 export { networkNotReady, RUNTIME_VERSION } from './node-status.js';
 export { NodeRuntime, type PodLogOptions } from './node-runtime.js';
 export { CniNetwork, addressesOf, type CniNetworkOptions } from './cni-network.js';
+export { attachTo, connectInPod, execCommand, runningContainer } from './remote-command.js';

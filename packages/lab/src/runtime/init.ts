@@ -66,6 +66,14 @@ export interface RunOptions extends Identity {
   readonly privileged: boolean;
   readonly readOnlyRoot: boolean;
   readonly sharePid: boolean;
+  /** A container of the same pod whose pid namespace is used (`kubectl debug --target`). */
+  readonly pidOf?: number;
+  readonly stdin?: boolean;
+  /** Stdin ends with the first client that was attached to it. */
+  readonly stdinOnce?: boolean;
+  readonly tty?: boolean;
+  /** Where the monitor listens for `podway-init attach`. At most 107 bytes. */
+  readonly attach?: string;
   readonly log: { readonly path: string; readonly maxBytes: number; readonly files: number };
   readonly exitFile: string;
   readonly env: Readonly<Record<string, string>>;
@@ -124,6 +132,7 @@ export function runArgs(o: RunOptions): string[] {
     ...mounts('--bind', o.binds), ...mounts('--node-bind', o.nodeBinds), ...o.tmpfs.flatMap((t) => ['--tmpfs', t]),
     ...option('--cwd', o.cwd), ...identityArgs(o),
     ...(o.privileged ? ['--privileged'] : []), ...(o.readOnlyRoot ? ['--read-only-root'] : []), ...(o.sharePid ? ['--share-pid'] : []),
+    ...option('--pid-of', o.pidOf), ...(o.stdin ? ['--stdin'] : []), ...(o.stdinOnce ? ['--stdin-once'] : []), ...(o.tty ? ['--tty'] : []), ...option('--attach', o.attach),
     '--log', o.log.path, '--log-max', String(o.log.maxBytes), '--log-files', String(o.log.files),
     '--exit-file', o.exitFile, '--', ...o.command,
   ];

@@ -131,7 +131,7 @@ export class NodeRuntime {
   log(namespace: string, name: string, options: PodLogOptions = {}): AsyncGenerator<string> {
     const worker = this.worker(namespace, name);
     const pod = worker.object;
-    const names = [...(pod.spec?.containers ?? []), ...(pod.spec?.initContainers ?? [])].map((c) => c.name);
+    const names = [...(pod.spec?.containers ?? []), ...(pod.spec?.initContainers ?? []), ...(pod.spec?.ephemeralContainers ?? [])].map((c) => c.name);
     const container = options.container ?? names[0] ?? '';
     const count = worker.restartCount(container);
     const object = `pod ${namespace}/${name}`;

@@ -83,6 +83,9 @@ export function plan(pod: Pod, states: ReadonlyMap<string, ContainerState>, now:
     ...(times.length ? { wakeAt: Math.min(...times) } : {}),
   });
 
+  // Whatever else goes on; once each; and none of them keeps a pod going.
+  for (const c of pod.spec?.ephemeralContainers ?? []) consider(c, false);
+  finished = true;
   for (const c of pod.spec?.initContainers ?? []) {
     const s = states.get(c.name);
     if (isSidecar(c)) {

@@ -24,12 +24,14 @@ export interface ContainerRecord {
   /** 64 hexadecimal digits. */
   readonly id: string;
   readonly image: string;
-  readonly kind: 'init' | 'app';
+  readonly kind: 'init' | 'app' | 'ephemeral';
   /** PID 1 of the container, as the machine counts. */
   readonly pid: number;
   readonly monitorPid: number;
   readonly startedAt: string;
   readonly logPath: string;
+  /** Socket of its monitor, for `podway-init attach`. */
+  readonly attach: string;
   readonly env: Readonly<Record<string, string>>;
   readonly cwd?: string;
   readonly identity: IdentityRecord;
@@ -125,13 +127,14 @@ export interface CommandLine {
  * the container, its environment, user and capabilities.
  *
  * @param container the first app container when undefined.
+ * @param stream for a caller that carries the streams elsewhere (podway-init exec --stream), with a terminal or without.
  * Errors: PodwayError CONTAINER_NOT_FOUND, with the names there are.
  */
 export function execInContainer(
   init: string,
   record: PodRecord,
   command: readonly string[],
-  options: { readonly container?: string; readonly env?: Readonly<Record<string, string>> } = {},
+  options: { readonly container?: string; readonly env?: Readonly<Record<string, string>>; readonly stream?: { readonly tty: boolean } } = {},
 ): CommandLine {
   const running = record.containers;
   const c = options.container === undefined
@@ -145,7 +148,7 @@ export function execInContainer(
   }
   return {
     file: init,
-    args: ['exec', '--target', String(c.pid), '-a', ...(c.cwd === undefined ? [] : ['--cwd', c.cwd]), ...identityArgs(fromRecord(c.identity)), '--', ...command],
+    args: ['exec', '--target', String(c.pid), '-a', ...(options.stream ? ['--stream', ...(options.stream.tty ? ['--tty'] : [])] : []), ...(c.cwd === undefined ? [] : ['--cwd', c.cwd]), ...identityArgs(fromRecord(c.identity)), '--', ...command],
     env: { ...c.env, ...options.env },
   };
 }

@@ -91,6 +91,7 @@ export function podStatus(input: StatusInput): PodStatus {
   const phase = phaseOf(pod, states, input.initialized);
   const app = pod.spec?.containers ?? [];
   const init = pod.spec?.initContainers ?? [];
+  const ephemeral = pod.spec?.ephemeralContainers ?? [];
   const statuses = (list: readonly Container[]): ContainerStatus[] =>
     list.map((c) => {
       const s = states.get(c.name);
@@ -127,6 +128,7 @@ export function podStatus(input: StatusInput): PodStatus {
     startTime: kubeTime(input.startedAt),
     ...(init.length ? { initContainerStatuses: statuses(init) } : {}),
     containerStatuses: statuses(app),
+    ...(ephemeral.length ? { ephemeralContainerStatuses: statuses(ephemeral) } : {}),
     qosClass: pod.status?.qosClass ?? 'BestEffort',
   } as PodStatus;
 }

@@ -38,7 +38,8 @@ function messages(seen: readonly SealedFrame[]): SealedFrame[][] {
   const groups = new Map<string, SealedFrame[]>();
   for (const s of seen) {
     const l = s.packet.layers.find((x) => x.type === 'wireguard');
-    const ip = s.packet.layers.find((x) => x.type === 'ipv4');
+    // The one it travels in, whatever other tunnel is around that.
+    const ip = s.packet.layers.findLast((x) => x.type === 'ipv4');
     if (l?.counter === undefined || !ip) continue;
     const key = `${ip.src} ${ip.dst} ${l.receiverIndex} ${l.counter}`;
     groups.set(key, [...(groups.get(key) ?? []), s]);

@@ -160,11 +160,12 @@ function legOf(index: WorldIndex, direction: Leg['direction'], traces: readonly 
 }
 
 export function predictedOf(p: Packet): PredictedPacket {
-  if (p.wireguard) return { src: p.src, dst: p.dst, ttl: p.ttl, ipLength: p.fragments?.length ?? p.length, frameLength: frameLength(p), sealed: true, ...(p.ethernet ? { ethernet: p.ethernet } : {}) };
-  const inner = p.vxlan?.inner ?? p;
+  // Of a tunnel in a tunnel, the packet itself and the outermost header.
+  let inner = p;
+  while (inner.vxlan) inner = inner.vxlan.inner;
   return {
     src: inner.src, dst: inner.dst, ttl: inner.ttl, ipLength: inner.fragments?.length ?? inner.length, frameLength: frameLength(p),
-    ...(inner.ethernet ? { ethernet: inner.ethernet } : {}),
+    ...(inner.wireguard ? { sealed: true } : {}), ...(inner.ethernet ? { ethernet: inner.ethernet } : {}),
     ...(p.vxlan && p.l4.proto === 'udp'
       ? { outer: { src: p.src, dst: p.dst, dstPort: p.l4.dstPort, vni: p.vxlan.vni, ttl: p.ttl, dontFragment: p.dontFragment, ipLength: p.fragments?.length ?? p.length, ...(p.ethernet ? { ethernet: p.ethernet } : {}) } }
       : {}),
@@ -239,10 +240,7 @@ function summaryOf(o: Observation, request: Leg, reply: Leg | undefined): string
   if (first && last) {
     const nat = seen.find((s) => s.src !== first.src || s.dst !== first.dst);
     out.push(nat ? `addresses change at ${nat.point}: ${first.src} → ${first.dst} becomes ${nat.src} → ${nat.dst}` : `addresses constant: ${first.src} → ${first.dst}`);
-    const routers = request.rows.filter((r, i) => i > 0 && r.observed && r.decisions.some((d) => d.kind === 'forward')).length;
-    const ttls = seen.map((s) => s.ttl);
-    const fall = Math.max(...ttls) - Math.min(...ttls);
-    out.push(`TTL ${first.ttl} → ${last.ttl}${fall === routers ? ` (${routers} ${routers === 1 ? 'node' : 'nodes'} forwarded it)` : `: ${fall} less, but ${routers} forwarded it as far as predicted: another router is in the way`}`);
+    out.push(...ttlText(request));
     const sealed = all.filter((s) => s.sealed);
     const tunnels = [...new Set(seen.filter((s) => s.outer).map((s) => s.overhead))];
     if (tunnels.length) {
@@ -263,6 +261,31 @@ function summaryOf(o: Observation, request: Leg, reply: Leg | undefined): string
 function encryptedBy(leg: Leg): string {
   const by = leg.steps.flatMap((s) => /encrypted by (.+), \d+ bytes more$/.exec(s.why)?.[1] ?? [])[0];
   return by === undefined ? '' : `; encrypted by ${by}`;
+}
+
+/** How far the TTL fell and who forwarded: the packet's own, and where a tunnel carried it that of what is seen outside. */
+function ttlText(leg: Leg): string[] {
+  const rows = leg.rows.filter((r) => r.observed !== undefined);
+  const forwarders = rows.filter((r, i) => i > 0 && r.decisions.some((d) => d.kind === 'forward'));
+  const text = (what: string, ttls: readonly number[], by: readonly Row[]): string => {
+    const fall = Math.max(...ttls) - Math.min(...ttls);
+    const count = (n: number, one: string): string => (n ? `${n} ${n === 1 ? one : `${one}s`}` : '');
+    const routers = by.filter((r) => r.point.role === 'underlay').length;
+    const who = [count(by.length - routers, 'node'), count(routers, 'router')].filter(Boolean).join(' and ');
+    return `${what} ${ttls[0]} → ${ttls.at(-1)}${fall === by.length ? ` (${who || 'nobody'} forwarded it)` : `: ${fall} less, but ${by.length} forwarded it as far as predicted: another router is in the way`}`;
+  };
+  const carrier = (r: Row): { readonly src: string; readonly dst: string; readonly ttl: number } | undefined => r.observed?.outer ?? (r.observed?.sealed && r.observed);
+  // A tunnel in a tunnel has outer headers of its own on its part of the way.
+  const tunnels = new Map<string, Row[]>();
+  for (const r of rows) {
+    const o = carrier(r);
+    if (o) tunnels.set(`${o.src} ${o.dst}`, [...(tunnels.get(`${o.src} ${o.dst}`) ?? []), r]);
+  }
+  const carried = [...tunnels.values()].flatMap((part) => {
+    const by = part.filter((r) => forwarders.includes(r));
+    return by.length ? [text('outer TTL', part.map((r) => carrier(r)!.ttl), by)] : [];
+  });
+  return [text('TTL', rows.flatMap((r) => (r.observed!.sealed ? [] : [r.observed!.ttl])), forwarders.filter((r) => !carrier(r))), ...carried];
 }
 
 function notesOf(world: World, o: Observation | undefined): string[] {

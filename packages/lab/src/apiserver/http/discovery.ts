@@ -17,6 +17,7 @@ const SUB: Readonly<Record<string, { readonly verbs: readonly string[]; readonly
   status: { verbs: ['get', 'patch', 'update'] },
   binding: { verbs: ['create'], kind: 'Binding' },
   finalize: { verbs: ['update'] },
+  ephemeralcontainers: { verbs: ['get', 'patch', 'update'] },
   log: { verbs: ['get'] },
   exec: { verbs: ['create', 'get'], kind: 'PodExecOptions' },
   attach: { verbs: ['create', 'get'], kind: 'PodAttachOptions' },

@@ -6,27 +6,13 @@ import { ApiError, badRequest } from '../errors.js';
 import type { ApiObject } from '../object.js';
 import type { LogOptions, PodSubresources } from '../podsubresources.js';
 import type { ApiResponse } from './message.js';
+import { containerOf } from './containers.js';
 
 /** Milliseconds in which a runtime says that there is no such log. */
 const PATIENCE = 250;
-const DEFAULT_CONTAINER = 'kubectl.kubernetes.io/default-container';
 
 export function logOptions(pod: Pod, query: URLSearchParams): LogOptions {
-  const name = pod.metadata?.name ?? '';
-  const init = (pod.spec?.initContainers ?? []).map((c) => c.name);
-  const names = (pod.spec?.containers ?? []).map((c) => c.name);
-  let container = query.get('container') ?? '';
-  if (container === '') {
-    const preferred = pod.metadata?.annotations?.[DEFAULT_CONTAINER];
-    if (preferred !== undefined && names.includes(preferred)) container = preferred;
-    else if (names.length + init.length === 1 || names.length === 1) container = names[0] ?? '';
-    if (container === '' || (init.length > 0 && preferred === undefined)) {
-      const also = init.length === 0 ? '' : ` or one of the init containers: [${init.join(' ')}]`;
-      throw badRequest(`a container name must be specified for pod ${name}, choose one of: [${names.join(' ')}]${also}`);
-    }
-  } else if (!names.includes(container) && !init.includes(container) && !(pod.spec?.ephemeralContainers ?? []).some((c) => c.name === container)) {
-    throw badRequest(`container ${container} is not valid for pod ${name}`);
-  }
+  const container = containerOf(pod, query.get('container') ?? '', true);
   const number = (key: string): number | undefined => {
     const text = query.get(key);
     if (text === null || text === '') return undefined;

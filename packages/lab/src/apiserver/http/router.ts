@@ -3,8 +3,9 @@
  * nothing of sockets or of who is asking.
  */
 import { parseAccept, jsonResponse, type ApiRequest, type ApiResponse } from './message.js';
-import type { Status } from '@podway/kube';
+import type { Pod, Status } from '@podway/kube';
 import { ApiError, badRequest, methodNotAllowed, noSuchPath, notImplemented, unsupportedMediaType } from '../errors.js';
+import { listOf, podOfList, speaksOfLists } from '../kinds/ephemeral.js';
 import type { KindSpec } from '../kinds/spec.js';
 import { isObject } from '../object.js';
 import type { DeleteRequestOptions, Operations, WriteOptions, WriteResult } from '../operations.js';
@@ -14,6 +15,7 @@ import type { OpenApi } from './openapi.js';
 import { logResponse } from './podlog.js';
 import { DELETE_OPTIONS, decodeProtobuf, type Message } from './protobuf.js';
 import { chooseForm, renderList, renderObject, type Form, type IncludeObject } from './render.js';
+import { isStreamVerb, streamRequest, type StreamRequest } from './upgrade.js';
 import { watchResponse } from './watchstream.js';
 
 export interface Services {
@@ -219,6 +221,8 @@ async function subresource(services: Services, address: Address, asked: Asked): 
     case 'finalize':
       if (request.method !== 'PUT') throw methodNotAllowed();
       return written(operations, spec, asked, operations.finalize(spec, target, await body(request, spec)));
+    case 'ephemeralcontainers':
+      return ephemeralContainers(services, address, asked);
     case 'log': {
       if (request.method !== 'GET') throw methodNotAllowed();
       const pod = operations.get(spec, target);
@@ -228,11 +232,52 @@ async function subresource(services: Services, address: Address, asked: Asked): 
     }
     default:
       operations.get(spec, target);
-      throw notImplemented(`this API server does not serve the ${sub ?? ''} subresource of pods: use "podway exec" next to the lab`);
+      if (services.pods() === undefined) throw noRuntime();
+      throw badRequest('Upgrade request required');
   }
 }
 
-async function patch(operations: Operations, { spec, namespace, name = '' }: Address, asked: Asked, sub: 'status' | undefined): Promise<ApiResponse> {
+async function ephemeralContainers({ operations }: Services, address: Address, asked: Asked): Promise<ApiResponse> {
+  const { spec, namespace, name = '' } = address;
+  const { request } = asked;
+  const target = { namespace, name };
+  const pod = operations.get(spec, target);
+  switch (request.method) {
+    case 'GET':
+      if (speaksOfLists(request.headers['user-agent'])) return jsonResponse(200, listOf(pod));
+      return jsonResponse(200, renderObject(spec, pod, asked.form, asked.include, operations.now()));
+    case 'PUT': {
+      const sent = await body(request, spec);
+      const old = podOfList(pod, sent);
+      const result = operations.update(spec, target, old ?? sent, { ...writeOptions(asked), subresource: 'ephemeralcontainers' });
+      return old === undefined ? written(operations, spec, asked, result) : jsonResponse(200, listOf(result.object));
+    }
+    case 'PATCH':
+      return patch(operations, address, asked, 'ephemeralcontainers');
+    default:
+      throw methodNotAllowed();
+  }
+}
+
+const noRuntime = (): ApiError => notImplemented('no node runtime is attached to this API server, so there are no containers');
+
+/**
+ * The stream that a request to upgrade its connection asks for.
+ * Errors: ApiError, as for any other request.
+ */
+export function streamOf(services: Services, method: string, at: string): StreamRequest {
+  const url = new URL(at, 'http://server');
+  const address = locate(services.operations, url.pathname.split('/').filter((p) => p !== '').map(decodeURIComponent));
+  const verb = address?.subresource;
+  if (address === undefined || !isStreamVerb(verb)) throw badRequest('this path is not one that a connection can be upgraded on');
+  if (method !== 'GET' && method !== 'POST') throw methodNotAllowed();
+  const pod = services.operations.get(address.spec, { namespace: address.namespace, name: address.name ?? '' });
+  const runtime = services.pods();
+  if (runtime === undefined) throw noRuntime();
+  return streamRequest(verb, pod as unknown as Pod, runtime, url.searchParams);
+}
+
+async function patch(operations: Operations, { spec, namespace, name = '' }: Address, asked: Asked, sub: WriteOptions['subresource']): Promise<ApiResponse> {
   const media = (asked.request.headers['content-type'] ?? '').split(';')[0]?.trim() ?? '';
   const type = PATCHES[media];
   if (type === undefined) {

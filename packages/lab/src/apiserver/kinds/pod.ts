@@ -2,6 +2,7 @@
 import { Pods, type Pod } from '@podway/kube';
 import { since } from '../duration.js';
 import { clone, type ApiObject } from '../object.js';
+import { noneAtCreation } from './ephemeral.js';
 import { defaultPodSpec, defaultTolerations, podSpecOf, qosClass } from './poddefaults.js';
 import { podSummary } from './podstatus.js';
 import { validatePodSpec, validatePodUpdate } from './podvalidation.js';
@@ -14,7 +15,7 @@ export const podKind: KindSpec = {
   schema: 'core/v1.Pod',
   categories: ['all'],
   nameRule: 'subdomain',
-  subresources: ['status', 'binding', 'log', 'exec', 'attach', 'portforward'],
+  subresources: ['status', 'binding', 'log', 'exec', 'attach', 'portforward', 'ephemeralcontainers'],
   generation: false,
   columns: [
     NAME_COLUMN,
@@ -62,6 +63,7 @@ export const podKind: KindSpec = {
     defaultPodSpec(podSpecOf(object));
   },
   validate: (object) => validatePodSpec(podSpecOf(object), 'spec'),
+  validateCreate: noneAtCreation,
   validateUpdate: validatePodUpdate,
   fields(object) {
     const pod = object as unknown as Pod;

@@ -20,6 +20,7 @@ export function defaultPodSpec(spec: PodSpec): void {
   spec.enableServiceLinks ??= true;
   for (const c of spec.containers ?? []) defaultContainer(c, spec.hostNetwork === true);
   for (const c of spec.initContainers ?? []) defaultContainer(c, spec.hostNetwork === true);
+  for (const c of spec.ephemeralContainers ?? []) defaultContainer(c, false);
   for (const v of spec.volumes ?? []) {
     const sources = Object.keys(v).filter((k) => k !== 'name');
     if (sources.length === 0) v.emptyDir = {};
@@ -31,7 +32,7 @@ export function defaultPodSpec(spec: PodSpec): void {
   }
 }
 
-export function defaultContainer(c: Container, hostNetwork: boolean): void {
+export function defaultContainer(c: Pick<Container, 'name'> & Partial<Container>, hostNetwork: boolean): void {
   c.imagePullPolicy ??= pullPolicy(c.image ?? '');
   c.resources ??= {};
   c.terminationMessagePath ??= '/dev/termination-log';

@@ -30,13 +30,11 @@ export function validatePodSpec(spec: PodSpec, at: string): FieldError[] {
     if (sources.length > 1) errors.push(notAllowed(`${where}.${sources[1] ?? ''}`, 'may not specify more than 1 volume type'));
     if (v.hostPath !== undefined && (v.hostPath.path ?? '') === '') errors.push(required(`${where}.hostPath.path`));
   }
-  const names = new Set<string>();
+  errors.push(...duplicateNames(`${at}.initContainers`, spec.initContainers ?? [], []), ...duplicateNames(`${at}.containers`, containers, (spec.initContainers ?? []).map((c) => c.name)));
   for (const [list, items] of [['initContainers', spec.initContainers ?? []], ['containers', containers]] as const) {
     for (const [i, c] of items.entries()) {
       const where = `${at}.${list}[${String(i)}]`;
       errors.push(...validateContainer(c, where, volumes));
-      if (c.name !== undefined && names.has(c.name)) errors.push(duplicate(`${where}.name`, c.name));
-      names.add(c.name);
       errors.push(...oneOf(`${where}.restartPolicy`, c.restartPolicy, ['Always']));
       if (list === 'containers' && c.restartPolicy !== undefined) errors.push(notAllowed(`${where}.restartPolicy`, 'may not be set for non-init containers'));
     }
@@ -69,7 +67,7 @@ export function validatePodSpec(spec: PodSpec, at: string): FieldError[] {
   return errors;
 }
 
-function validateContainer(c: Container, at: string, volumes: ReadonlySet<string>): FieldError[] {
+export function validateContainer(c: Pick<Container, 'name' | 'image'> & Partial<Container>, at: string, volumes: ReadonlySet<string>): FieldError[] {
   const errors: FieldError[] = [];
   if ((c.name ?? '') === '') errors.push(required(`${at}.name`));
   else errors.push(...dns1123LabelErrors(c.name).map((e) => invalid(`${at}.name`, c.name, e)));
@@ -116,6 +114,16 @@ function validateContainer(c: Container, at: string, volumes: ReadonlySet<string
     if (name !== 'readinessProbe' && (probe.successThreshold ?? 1) !== 1) errors.push(invalid(`${at}.${name}.successThreshold`, probe.successThreshold, 'must be 1'));
   }
   return errors;
+}
+
+/** Names are unique over all containers of a pod. */
+export function duplicateNames(at: string, list: readonly { name: string }[], others: readonly string[]): FieldError[] {
+  const names = new Set(others);
+  return list.flatMap(({ name }, i) => {
+    const errors = names.has(name) ? [duplicate(`${at}[${String(i)}].name`, name)] : [];
+    names.add(name);
+    return errors;
+  });
 }
 
 const port = (at: string, value: number): FieldError[] =>

@@ -30,7 +30,7 @@ export interface KindSpec {
   readonly categories: readonly string[];
   readonly nameRule: NameRule;
   /** `status` separates spec and status: the main resource ignores status changes, and the other way round. */
-  readonly subresources: readonly ('status' | 'binding' | 'finalize' | 'log' | 'exec' | 'attach' | 'portforward')[];
+  readonly subresources: readonly ('status' | 'binding' | 'finalize' | 'log' | 'exec' | 'attach' | 'portforward' | 'ephemeralcontainers')[];
   /** Kinds that count spec changes in metadata.generation. */
   readonly generation: boolean;
   /** Set: objects can be read only, and this says why. */
@@ -46,6 +46,7 @@ export interface KindSpec {
   prepareCreate?(object: ApiObject): void;
   prepareUpdate?(object: ApiObject, before: ApiObject): void;
   validate?(object: ApiObject): FieldError[];
+  validateCreate?(object: ApiObject): FieldError[];
   validateUpdate?(object: ApiObject, before: ApiObject): FieldError[];
   validateStatusUpdate?(object: ApiObject, before: ApiObject): FieldError[];
   warnings?(object: ApiObject): string[];
