@@ -20,9 +20,11 @@ import type { NetworkConfig } from './config.js';
 import type { AgentEvent } from './events.js';
 import { DiskStore, Ipam, setsOfPodCidrs } from './ipam/index.js';
 import { HostPorts } from './hostports/index.js';
-import { desiredNode, familiesOf, podwayTable } from './node/desired.js';
+import { familiesOf } from './backends/routes.js';
+import { desiredNode, podwayTable } from './node/desired.js';
 import { BACKEND_ANNOTATION, localNode, peersOf } from './node/peers.js';
 import { wayOf } from './backends/index.js';
+import type { DaemonPlace } from './daemons/index.js';
 import { NodeDaemons } from './node/node-daemons.js';
 import { acceptNetwork, NETWORK_CONFIG_MAP, networkDigest } from './node/network-change.js';
 import { NetworkMemory, type KnownNetwork } from './node/network-memory.js';
@@ -51,6 +53,8 @@ export interface AgentOptions {
   readonly netns?: Netns;
   /** For WireGuard in user space outside the agent's own namespaces: words in front of the program, and where its sockets are then. */
   readonly wireguardGo?: { readonly wrap: readonly string[]; readonly directory: string };
+  /** Where programs beside the agent run, when `netns` is not its own. */
+  readonly daemons?: DaemonPlace;
 }
 
 const DEFAULT_RESYNC_MS = 30_000;
@@ -108,11 +112,11 @@ export class Agent {
     const secrets = wireguardSecrets(this.wireguardKeys, () => [this.config, this.previous]);
     this.reconciler = new Reconciler(this.ns, this.netlink, this.config.clusterCidrs, o.emit, { directory: this.wireguardDir, secrets });
     this.daemons = new NodeDaemons({
-      stateDir: o.stateDir, wireguardDir: this.wireguardDir, wrap: o.wireguardGo?.wrap ?? [], emit: o.emit,
+      stateDir: o.stateDir, wireguardDir: this.wireguardDir, wrap: o.wireguardGo?.wrap ?? [], place: o.daemons, emit: o.emit,
       make: (device) => this.desired && this.reconciler.prepare(this.desired, [device]),
       unset: () => void (this.synced && this.reconcile('full')),
     });
-    this.hostPorts = new HostPorts({ node: this.ns, netlink: this.netlink, families: () => familiesOf(this.config), mend: (why) => this.mendTable(why) });
+    this.hostPorts = new HostPorts({ node: this.ns, netlink: this.netlink, families: () => familiesOf(this.config.clusterCidrs), mend: (why) => this.mendTable(why) });
   }
 
   /** Resolves when the CNI socket is open; the network stands as soon as the API has said what it is. */
@@ -284,12 +288,9 @@ export class Agent {
       // What is not written down would be forgotten by the next agent while it is in use already.
       await this.memory.save(this.known);
       const local = await withWireguard(bare, this.wireguardKeys, [this.config, this.previous]);
-      if (local.podCidrs.join() !== this.local?.podCidrs.join()) {
-        this.ipam.setRanges(setsOfPodCidrs(local.podCidrs));
-        await this.remember(local);
-      } else if (this.local === undefined || local.uplink.mtu !== this.local.uplink.mtu || local.uplink.address !== this.local.uplink.address) {
-        await this.remember(local);
-      }
+      const moved = local.podCidrs.join() !== this.local?.podCidrs.join();
+      if (moved) this.ipam.setRanges(setsOfPodCidrs(local.podCidrs));
+      if (moved || JSON.stringify(local.uplink) !== JSON.stringify(this.local?.uplink)) await this.remember(local);
       this.local = local;
       const began = performance.now();
       const before = this.peers;

@@ -62,15 +62,19 @@ export async function withWireguard(count: number, more: Partial<AgentOptions>, 
       for (const n of nodes) await n.ready();
       await use(net, nodes);
     } finally {
-      for (const n of nodes) {
-        await n.stop();
-        // An agent that ends leaves its programs at work; a test does not.
-        const daemons = new Supervisor({ dir: join(n.stateDir, 'daemons') });
-        await daemons.stop();
-        await daemons.close();
-      }
+      await endPrograms(nodes);
     }
   });
+}
+
+/** An agent that ends leaves its programs at work; a test does not. */
+export async function endPrograms(nodes: readonly TestNode[]): Promise<void> {
+  for (const n of nodes) {
+    await n.stop();
+    const daemons = new Supervisor({ dir: join(n.stateDir, 'daemons') });
+    await daemons.stop();
+    await daemons.close();
+  }
 }
 
 /** ping(8) in a process of its own: a machine too busy for the rate gets fewer echoes, not bursts of them that no queue holds. */

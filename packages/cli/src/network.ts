@@ -9,7 +9,7 @@ export interface NetworkView {
   readonly clusterCidrs: readonly string[];
   /** Text of the net-conf.json. */
   readonly text: string;
-  readonly nodes: readonly { readonly name: string; readonly publicIP: string | undefined; readonly uses: string | undefined; readonly accepts: readonly string[]; readonly judged: string | undefined; readonly problem: string | undefined;
+  readonly nodes: readonly { readonly name: string; readonly publicIP: string | undefined; readonly secondIP?: string; readonly uses: string | undefined; readonly accepts: readonly string[]; readonly judged: string | undefined; readonly problem: string | undefined;
     /** With WireGuard: by what, its public key and its UDP port. */
     readonly wireguard?: { readonly implementation: string; readonly publicKey: string; readonly port: number } }[];
 }
@@ -24,7 +24,7 @@ export async function readNetwork(client: ObjectClient): Promise<NetworkView> {
     const end = ends?.accepts[ends.uses];
     const { implementation, publicKey, port } = end ?? {};
     const wireguard = implementation !== undefined && publicKey !== undefined ? { implementation: implementationName(implementation), publicKey, port: port ?? 0 } : undefined;
-    return { ...(wireguard ? { wireguard } : {}), name: n.metadata?.name ?? '', publicIP: ends?.publicIP, uses: ends?.uses, accepts: Object.keys(ends?.accepts ?? {}), judged: ends?.judged, problem: ends?.problem };
+    return { ...(wireguard ? { wireguard } : {}), name: n.metadata?.name ?? '', publicIP: ends?.publicIP, ...(ends?.secondIP === undefined ? {} : { secondIP: ends.secondIP }), uses: ends?.uses, accepts: Object.keys(ends?.accepts ?? {}), judged: ends?.judged, problem: ends?.problem };
   });
   return { backend: config.backend.type, way: wayOf(config), clusterCidrs: config.clusterCidrs, text, nodes: nodes.sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true })) };
 }

@@ -4,7 +4,7 @@
  */
 import type { NetnsState } from '@podway/netstate';
 import type { BackendConfig, NetworkConfig } from '../config.js';
-import type { DaemonSpec } from '../daemons/spec.js';
+import type { DaemonPlace, DaemonSpec } from '../daemons/spec.js';
 
 export type Family = 'inet' | 'inet6';
 
@@ -18,6 +18,8 @@ export interface Uplink extends UplinkAddress {
   readonly dev: string;
   readonly mtu: number;
   readonly second?: UplinkAddress;
+  /** Its sysctl accept_ra is not off: IPv6 routes of the node may come from router advertisements. */
+  readonly believesRouters?: boolean;
 }
 
 /** This node, as far as its network needs it. */
@@ -77,6 +79,8 @@ export interface Backend<B extends BackendConfig = BackendConfig> {
   publish(config: NetworkConfig<B>, local: LocalNode): BackendEnd;
   /** Why this peer cannot be served, in words; undefined when it can. */
   refuses(config: NetworkConfig<B>, local: LocalNode, peer: Peer): string | undefined;
+  /** Of a peer that is served: the family that is not, and why, in words. */
+  lacks?(config: NetworkConfig<B>, local: LocalNode, peer: Peer): string | undefined;
   /**
    * Everything this backend wants in the node's namespace. Pure.
    * @param mtu of pods and tunnels
@@ -84,9 +88,9 @@ export interface Backend<B extends BackendConfig = BackendConfig> {
    */
   desired(config: NetworkConfig<B>, local: LocalNode, peers: readonly Peer[], mtu: number, unready?: ReadonlySet<string>): Partial<NetnsState>;
   /** Programs that must run beside the agent. Pure. */
-  daemons?(config: NetworkConfig<B>, local: LocalNode, peers: readonly Peer[]): DaemonSpec[];
+  daemons?(config: NetworkConfig<B>, local: LocalNode, peers: readonly Peer[], place?: DaemonPlace): DaemonSpec[];
   /** During a change: can packets go to this peer by this way already? At once when left out. */
-  reached?(config: NetworkConfig<B>, peer: Peer, observed: Partial<NetnsState>): boolean;
+  reached?(config: NetworkConfig<B>, local: LocalNode, peer: Peer, observed: Partial<NetnsState>): boolean;
   /** It takes packets only from peers that it was given: they stay its peers (`unready`) for as long as they may send by it. */
   readonly keyed?: true;
   /** What nodes call this way among themselves; the type when left out. Two ways can stand side by side, one cannot be changed without a gap. */

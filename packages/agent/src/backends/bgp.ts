@@ -23,9 +23,10 @@ import { birdDaemon } from '../bgp/daemon.js';
 import { familyOf } from '../node/addresses.js';
 import { checkBgpSettings, type BgpNode, type BgpSettings } from '../bgp/settings.js';
 import { bgpRefuses, nodeSpeaker, type NodeSpeakerInput } from '../bgp/topology.js';
-import type { DaemonSpec } from '../daemons/spec.js';
+import type { DaemonPlace, DaemonSpec } from '../daemons/spec.js';
 import type { NetworkConfig } from '../config.js';
 import type { Backend, LocalNode, Peer } from './backend.js';
+import { judge, publicIpIn, uplinkIn, type Judged } from './routes.js';
 
 export type BgpNetwork = Pick<NetworkConfig<BgpSettings>, 'clusterCidrs' | 'backend'>;
 
@@ -54,20 +55,26 @@ const input = (c: BgpNetwork, local: BgpLocal, peers: readonly BgpPeer[]): NodeS
   subnets: local.subnets ?? [local.uplink, ...(local.uplink.second ? [local.uplink.second] : [])].map((a) => `${a.address}/${a.prefix}`), peers: peers.map(peerNode),
 });
 
+function judged(config: BgpNetwork, local: BgpLocal, peer: BgpPeer): Judged {
+  const node = peerNode(peer);
+  return judge(local, peer, (family) => bgpRefuses(input(config, local, []), { ...node, blocks: node.blocks.filter((b) => familyOf(b) === family) }));
+}
+
 export const bgp = {
   type: 'bgp',
 
   overhead: (): number => 0,
-  /** The routes are BIRD's to make. */
-  reached: (_config: BgpNetwork, peer: BgpPeer, observed: Partial<NetnsState>): boolean =>
-    peer.podCidrs.every((c) => observed.routes?.some((r) => r.protocol === PROTOCOL.bird && r.dst === c) ?? false),
+  /** The routes are BIRD's to make; of the families that have a way at all. */
+  reached: (_config: BgpNetwork, local: BgpLocal, peer: BgpPeer, observed: Partial<NetnsState>): boolean =>
+    peer.podCidrs.filter((c) => uplinkIn(local, familyOf(c)) && publicIpIn(peer, familyOf(c))).every((c) => observed.routes?.some((r) => r.protocol === PROTOCOL.bird && r.dst === c) ?? false),
 
   publish: () => ({}),
 
   refuses(config: BgpNetwork, local: BgpLocal, peer: BgpPeer): string | undefined {
     if (!peer.ends.accepts.bgp) return `it does not speak BGP; it uses ${peer.ends.uses}`;
-    return bgpRefuses(input(config, local, []), peerNode(peer));
+    return judged(config, local, peer).refusal;
   },
+  lacks: (config: BgpNetwork, local: BgpLocal, peer: BgpPeer): string | undefined => judged(config, local, peer).lacking,
 
   desired(_config: BgpNetwork, local: BgpLocal): Partial<NetnsState> {
     const { blocks } = localNode(local);
@@ -85,7 +92,7 @@ export const bgp = {
   },
 
   /** @throws BGP_CONFIG_INVALID */
-  daemons(config: BgpNetwork, local: BgpLocal, peers: readonly BgpPeer[], o: { readonly dir?: string; readonly wrap?: readonly string[] } = {}): DaemonSpec[] {
+  daemons(config: BgpNetwork, local: BgpLocal, peers: readonly BgpPeer[], o: DaemonPlace = {}): DaemonSpec[] {
     checkBgpSettings(config.backend);
     return [birdDaemon(nodeSpeaker(input(config, local, peers)), o)];
   },

@@ -21,7 +21,7 @@ import { wireguardGo } from '../wireguard/daemon.js';
 import { wireguardDevice, wireguardPort, wireguardWay, type WireguardConfig } from '../wireguard/settings.js';
 import type { NetworkConfig } from '../config.js';
 import type { Backend, Family, LocalNode, Peer } from './backend.js';
-import { familyOf, metricOf, publicIpIn, tunnelAddress } from './routes.js';
+import { familiesOf, familyOf, judge, metricOf, publicIpIn, quietIpv6, sharedFamilies, tunnelAddress } from './routes.js';
 
 const WIREGUARD_AND_TAG = 32;
 const UDP_HEADER = 8;
@@ -35,6 +35,9 @@ const endpointText = (address: string, port: number): string => (address.include
 /** Over the family of the uplink's first address: one way for the packets of both families. */
 const addressOf = (local: LocalNode, peer: Peer): string | undefined => publicIpIn(peer, familyOf(local.uplink.address));
 const endOf = (c: WireguardConfig, peer: Peer) => peer.ends.accepts[wireguardWay(c)];
+
+/** A peer's pods of the families that this node's have too. */
+const served = (local: LocalNode, peer: Peer): string[] => peer.podCidrs.filter((c) => sharedFamilies(local, peer).includes(familyOf(c)));
 
 /** @throws WIREGUARD_NO_KEY when the caller has not made one */
 function own(c: WireguardConfig, local: LocalNode): { publicKey: string; implementation: 'kernel' | 'userspace' } {
@@ -52,15 +55,16 @@ export const wireguard = {
 
   publish: ({ backend }: Network, local: LocalNode) => ({ ...own(backend, local), port: wireguardPort(backend) }),
 
-  refuses({ backend }: Network, local: LocalNode, peer: Peer): string | undefined {
+  /** One tunnel carries both families: what stops one stops the other. */
+  refuses: ({ backend }: Network, local: LocalNode, peer: Peer): string | undefined => judge(local, peer, () => {
     const end = endOf(backend, peer);
     if (!end) return peer.ends.uses.startsWith('wireguard') ? `it has no WireGuard keys of generation ${backend.generation} yet` : `it does not take WireGuard; it uses ${peer.ends.uses}`;
     if (end.publicKey === undefined || end.port === undefined) return 'it has not published its WireGuard key';
     if (addressOf(local, peer) === undefined) return `it is at ${peer.ends.publicIP}, and this node's uplink has only ${local.uplink.address}: WireGuard needs addresses of one family`;
     return undefined;
-  },
+  }).refusal,
 
-  reached({ backend }: Network, peer: Peer, observed: Partial<NetnsState>): boolean {
+  reached({ backend }: Network, _local: LocalNode, peer: Peer, observed: Partial<NetnsState>): boolean {
     const dev = wireguardDevice(backend);
     return observed.wireguardPeers?.some((p) => p.dev === dev && p.publicKey === endOf(backend, peer)?.publicKey && p.lastHandshake !== undefined) ?? false;
   },
@@ -71,12 +75,12 @@ export const wireguard = {
     const wireguardPeers = peers.map((peer): WireguardPeer => {
       const end = endOf(backend, peer)!;
       return {
-        dev, publicKey: end.publicKey!, endpoint: endpointText(addressOf(local, peer)!, end.port!), allowedIps: [...peer.podCidrs].sort(), keepalive: backend.keepalive,
+        dev, publicKey: end.publicKey!, endpoint: endpointText(addressOf(local, peer)!, end.port!), allowedIps: served(local, peer).sort(), keepalive: backend.keepalive,
         presharedKey: backend.presharedKey === undefined ? '' : presharedKeyDigest(backend.presharedKey), why: `pods of node ${peer.name} are behind ${addressOf(local, peer)}`,
       };
     });
     const common = { type: 'unicast', table: TABLE_MAIN, protocol: PROTOCOL.podway } as const;
-    const routes = peers.filter((p) => !unready.has(p.name)).flatMap((peer) => peer.podCidrs.map((dst): Route => ({
+    const routes = peers.filter((p) => !unready.has(p.name)).flatMap((peer) => served(local, peer).map((dst): Route => ({
       ...common, family: familyOf(dst), dst, dev, scope: 'link', metric: metricOf(familyOf(dst)), why: `pods of node ${peer.name} are behind ${addressOf(local, peer)}, encrypted`,
     })));
     const blackholes = clusterCidrs.map((dst): Route => ({
@@ -91,7 +95,8 @@ export const wireguard = {
         const address = tunnelAddress(podCidr);
         return { dev, family: familyOf(address), address, prefix: familyOf(address) === 'inet' ? 32 : 128 };
       }),
-      sysctls: { [`net.ipv4.conf.${sysctlDevice(dev)}.forwarding`]: '1' },
+      sysctls: Object.fromEntries(familiesOf(local.podCidrs).flatMap((f): [string, string][] =>
+        (f === 'inet' ? [[`net.ipv4.conf.${sysctlDevice(dev)}.forwarding`, '1']] : quietIpv6(sysctlDevice(dev))))),
       wireguardPeers, routes: [...routes, ...blackholes],
     };
   },

@@ -5,15 +5,17 @@
  */
 import { mergeStates, NFT_TABLE, type Link, type NetnsState, type NftObject } from '@podway/netstate';
 import { parseCidr } from '@podway/cni';
+import { sysctlDevice } from '@podway/kernel';
 import { backendOf } from '../backends/index.js';
+import { familiesOf, quietIpv6 } from '../backends/routes.js';
 import type { LocalNode } from '../backends/backend.js';
 import type { NetworkConfig } from '../config.js';
 import type { AttachmentRecord } from '../ipam/index.js';
-import { hostPortMasquerade, hostPortObjects, prefixOf, WHERE, type Family } from '../hostports/index.js';
+import { hostPortMasquerade, hostPortObjects, prefixOf, WHERE } from '../hostports/index.js';
 import { shapingState } from '../shaping/index.js';
 import { hostLink } from '../wiring/bridge.js';
 import type { BackendPlan } from './transition.js';
-import { broadcastOf, familyOf, gatewayOf, macOf } from './addresses.js';
+import { broadcastOf, familyOf, gatewayOf, macOfAll } from './addresses.js';
 
 export interface NodeInputs {
   readonly config: NetworkConfig;
@@ -45,7 +47,7 @@ function baseState(config: NetworkConfig, local: LocalNode, mtu: number): Partia
   const bridge: Link = {
     name: dev, kind: 'bridge', up: true, mtu, alias: 'podway: bridge of the pods on this node',
     // A fixed MAC: without one a bridge takes the lowest of its ports and changes it as pods come and go.
-    address: macOf(gatewayOf(local.podCidrs[0]!)), bridge: { stp: false },
+    address: macOfAll(local.podCidrs.map(gatewayOf)), bridge: { stp: false },
   };
   return {
     links: [bridge],
@@ -54,24 +56,34 @@ function baseState(config: NetworkConfig, local: LocalNode, mtu: number): Partia
       const family = familyOf(podCidr);
       return { dev, family, address: gatewayOf(podCidr), prefix, ...(family === 'inet' ? { broadcast: broadcastOf(podCidr) } : {}) };
     }),
-    sysctls: {
-      'net.ipv4.ip_forward': '1',
-      [`net.ipv4.conf.${dev}.forwarding`]: '1',
-      [`net.ipv4.conf.${local.uplink.dev.replaceAll('.', '/')}.forwarding`]: '1',
-      ...(local.podCidrs.some((c) => c.includes(':')) ? { 'net.ipv6.conf.all.forwarding': '1' } : {}),
-    },
+    sysctls: forwarding(dev, local),
   };
 }
 
-/** The families that pods have, in the order of the cluster's ranges. */
-export const familiesOf = (config: NetworkConfig): Family[] => [...new Set(config.clusterCidrs.map(familyOf))];
+/** IPv4 forwards by device; IPv6 for the whole namespace at once. */
+function forwarding(bridge: string, { podCidrs, uplink }: LocalNode): Record<string, string> {
+  const families = familiesOf(podCidrs);
+  return {
+    ...(families.includes('inet')
+      ? { 'net.ipv4.ip_forward': '1', [`net.ipv4.conf.${bridge}.forwarding`]: '1', [`net.ipv4.conf.${sysctlDevice(uplink.dev)}.forwarding`]: '1' }
+      : {}),
+    ...(families.includes('inet6')
+      ? {
+          'net.ipv6.conf.all.forwarding': '1',
+          ...Object.fromEntries(quietIpv6(bridge)),
+          // Who forwards does not believe routers any more (1); where the node did so before, it goes on (2): its default route may come from there.
+          ...(uplink.believesRouters ? { [`net.ipv6.conf.${sysctlDevice(uplink.dev)}.accept_ra`]: '2' } : {}),
+        }
+      : {}),
+  };
+}
 
 /**
  * Podway's table, whole. Host ports of attachments that are being added stand in it already, those of
  * attachments that are being removed do not any more: as CNI's verbs have it at that moment.
  */
 export function podwayTable(config: NetworkConfig, podCidrs: readonly string[], attachments: readonly AttachmentRecord[]): NftObject[] {
-  const families = familiesOf(config);
+  const families = familiesOf(config.clusterCidrs);
   return [
     { table: { family: WHERE.family, name: NFT_TABLE } },
     { chain: { ...WHERE, name: 'postrouting', type: 'nat', hook: 'postrouting', prio: 100, policy: 'accept' } },

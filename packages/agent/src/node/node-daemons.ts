@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { backendOf, type LocalNode } from '../backends/index.js';
 import { birdDaemonControl } from '../bgp/index.js';
-import { Supervisor, type DaemonEvent, type DaemonSpec } from '../daemons/index.js';
+import { Supervisor, type DaemonEvent, type DaemonPlace, type DaemonSpec } from '../daemons/index.js';
 import { WIREGUARD_GO, wireguardGoControl } from '../wireguard/index.js';
 import type { BackendPlan } from './transition.js';
 
@@ -12,6 +12,8 @@ export interface NodeDaemonsOptions {
   readonly wireguardDir: string;
   /** Words in front of a program of a device: what puts it into namespaces that are not the agent's own. */
   readonly wrap: readonly string[];
+  /** For those without a device. */
+  readonly place?: DaemonPlace | undefined;
   readonly emit: (e: DaemonEvent) => void;
   /** Makes a device, if it is not there. */
   readonly make: (device: string) => void;
@@ -26,7 +28,7 @@ export class NodeDaemons {
 
   /** Pure but for the wrapping. */
   specs(local: LocalNode, plan: Pick<BackendPlan, 'parts'>): DaemonSpec[] {
-    const specs = plan.parts.flatMap((p) => backendOf(p.config).daemons?.(p.config, local, p.peers) ?? []);
+    const specs = plan.parts.flatMap((p) => backendOf(p.config).daemons?.(p.config, local, p.peers, this.o.place) ?? []);
     return specs.map((s) => (s.device === undefined ? s : { ...s, argv: [...this.o.wrap, ...s.argv] }));
   }
 

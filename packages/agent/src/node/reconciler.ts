@@ -31,7 +31,7 @@ export class Reconciler {
 
   /** Reads the kernel, compares, applies. @returns the number of changes made. */
   full(desired: NetnsState): Applied {
-    return this.apply(desired, observe(this.ns, { wireguardDir: this.wireguard.directory }));
+    return this.apply(desired, observe(this.ns, { sysctls: Object.keys(desired.sysctls), wireguardDir: this.wireguard.directory }));
   }
 
   /**

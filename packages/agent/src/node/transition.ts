@@ -45,8 +45,10 @@ export function planBackends(
   const problems: PeerProblem[] = [];
   for (const peer of peers) {
     const refusal = wanted.refuses(config, local, peer);
-    const reached = previous === undefined || (wanted.reached?.(config, peer, observed) ?? true);
+    const reached = previous === undefined || (wanted.reached?.(config, local, peer, observed) ?? true);
     const byOld = previous !== undefined && old?.refuses(previous, local, peer) === undefined;
+    const lacking = refusal === undefined ? wanted.lacks?.(config, local, peer) : undefined;
+    if (lacking !== undefined) problems.push({ node: peer.name, reason: lacking });
     if (refusal === undefined && (reached || !byOld)) now.push(peer);
     else if (refusal === undefined) both.push(peer);
     else if (byOld) still.push(peer);

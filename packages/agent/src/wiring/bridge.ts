@@ -11,13 +11,14 @@
 import { createHash } from 'node:crypto';
 import { CniError, parseIpCidr, type CniResult } from '@podway/cni';
 import {
-  addAddrRequest, addRouteRequest, checkIfname, createRequests, setRequest, type LinkInfo, type LinkRemover, type Netns, type Request, type RtNetlink,
+  addAddrRequest, addRouteRequest, checkIfname, createRequests, setRequest, sysctlDevice, writeSysctl, type LinkInfo, type LinkRemover, type Netns, type Request, type RtNetlink,
   RtNetlink as Rt,
 } from '@podway/kernel';
 import { ALIAS_PREFIX, mergeStates, type Link, type NetnsState } from '@podway/netstate';
 import type { NetworkConfig } from '../config.js';
 import type { AttachmentKey, AttachmentRecord } from '../ipam/index.js';
 import { holderName } from '../ipam/index.js';
+import { quietIpv6 } from '../backends/routes.js';
 import { broadcastOf, familyOf } from '../node/addresses.js';
 
 const TABLE_MAIN = 254;
@@ -97,10 +98,17 @@ export function wire(c: WiringContext, pod: Netns, r: AttachmentRecord, bridge: 
     ]);
     if (refused) throw podNl.link(r.ifname) ? taken(r) : refused.error;
     const inside = podNl.mustLink(r.ifname);
+    if (r.ips.some((i) => familyOf(i.address) === 'inet6')) settleIpv6(pod, r.ifname);
     must(podNl.batch([setRequest(LOOPBACK_INDEX, { up: true }, 'lo'), setRequest(inside.index, { up: true }, r.ifname), ...podRequests(c, r, inside.index)]));
   } finally {
     podNl.close();
   }
+}
+
+/** Before the device is up. Some runtimes make sandboxes without IPv6; who is given an address of it has it. */
+function settleIpv6(pod: Netns, ifname: string): void {
+  const dev = sysctlDevice(ifname);
+  for (const [key, value] of [[`net.ipv6.conf.${dev}.disable_ipv6`, '0'] as const, ...quietIpv6(dev)]) writeSysctl(pod, key, value);
 }
 
 const taken = (r: AttachmentRecord): CniError =>

@@ -31,7 +31,7 @@ export const command = defineCommand({
     }),
   },
   async run({ options, setExitCode }) {
-    const [{ desiredNode, ifbName, readAttachments, isManaged, localNode, nodeEnds, parseNetworkConfig, peersOf, planBackends, publishedWireguard }, { diff, observe, podwayOwnership }, { Netns }, { Nodes }, { wireguardDirOf }] = await Promise.all([
+    const [{ desiredNode, ifbName, readAttachments, isManaged, localNode, nodeEnds, parseNetworkConfig, peersOf, planBackends, publishedWireguard }, { diff, observe, podwayOwnership }, { Netns, readSysctls }, { Nodes }, { wireguardDirOf }] = await Promise.all([
       import('@podway/agent'), import('@podway/netstate'), import('@podway/kernel'), import('@podway/kube'), import('@podway/lab/client'),
     ]);
     const lab = await openLab(options.lab);
@@ -52,7 +52,8 @@ export const command = defineCommand({
           const local = publishedWireguard(bare, nodeEnds(self), config);
           const plan = planBackends(config, undefined, local, peersOf(nodes, name).peers, observed);
           const attachments = await readAttachments(join(lab.layout.node(name).state, 'attachments'));
-          const changes = diff(desiredNode({ config, local, plan, attachments }), observed, podwayOwnership((a) => isManaged(config.clusterCidrs, a)));
+          const desired = desiredNode({ config, local, plan, attachments });
+          const changes = diff(desired, { ...observed, sysctls: readSysctls(ns, Object.keys(desired.sysctls)) }, podwayOwnership((a) => isManaged(config.clusterCidrs, a)));
           // What an ADD or DEL is at work on is neither missing nor extra.
           const busy = new Set(attachments.filter((r) => r.phase !== 'ready').flatMap((r) => [r.hostIfname, ifbName(r)]));
           for (const c of changes.filter((x) => !busy.has(x.kind === 'qdisc' ? (x.desired ?? x.observed)!.dev : x.key))) {

@@ -6,6 +6,7 @@
 import type { DecodedPacket } from '@podway/packet';
 import { sealedLength } from '../simulate/wireguard.js';
 import type { Captured } from './match.js';
+import { ipLengthOf } from './sighting.js';
 
 export interface SealedFrame {
   readonly captured: Captured;
@@ -39,8 +40,8 @@ function messages(seen: readonly SealedFrame[]): SealedFrame[][] {
   for (const s of seen) {
     const l = s.packet.layers.find((x) => x.type === 'wireguard');
     // The one it travels in, whatever other tunnel is around that.
-    const ip = s.packet.layers.findLast((x) => x.type === 'ipv4');
-    if (l?.counter === undefined || !ip) continue;
+    const ip = s.packet.layers.findLast((x) => x.type === 'ipv4' || x.type === 'ipv6');
+    if (l?.counter === undefined || (ip?.type !== 'ipv4' && ip?.type !== 'ipv6')) continue;
     const key = `${ip.src} ${ip.dst} ${l.receiverIndex} ${l.counter}`;
     groups.set(key, [...(groups.get(key) ?? []), s]);
   }
@@ -55,8 +56,8 @@ export function matchSealed(plain: readonly PlainSighting[], seen: readonly Seal
   const [into, out] = [at[0], at.find((p) => p.point !== at[0]?.point)];
   if (!into) return { frames: [], ambiguous: false };
   const until = out?.tsNs ?? into.tsNs + PATIENCE_NS;
-  const length = sealedLength(into.ipLength, into.mtu);
+  const length = { ipv4: sealedLength(into.ipLength, into.mtu, false), ipv6: sealedLength(into.ipLength, into.mtu, true) };
   const fitting = messages(seen).filter((frames) =>
-    frames.every((f) => f.captured.tsNs >= into.tsNs && f.captured.tsNs <= until && f.packet.layers.some((l) => l.type === 'ipv4' && l.totalLength === length)));
+    frames.every((f) => f.captured.tsNs >= into.tsNs && f.captured.tsNs <= until && f.packet.layers.some((l) => (l.type === 'ipv4' || l.type === 'ipv6') && ipLengthOf(l) === length[l.type])));
   return { frames: fitting.length === 1 ? fitting[0]! : [], ambiguous: fitting.length > 1 };
 }

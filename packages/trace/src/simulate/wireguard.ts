@@ -6,14 +6,16 @@
 import type { Link, WireguardPeer } from '@podway/netstate';
 import { drop, goTo, note, stateOf, unknown, type Cursor, type Sim } from './cursor.js';
 import { inPrefix, prefixLength } from './ip.js';
-import { IPV4_HEADER, UDP_HEADER, type Packet } from './types.js';
+import { isV6 } from './ipv6.js';
+import { UNSET_TTL } from './stack.js';
+import { IPV4_HEADER, IPV6_HEADER, UDP_HEADER, type Packet } from './types.js';
 
 const HEADER_AND_TAG = 32;
 const PADDING = 16;
 
-/** What an inner packet becomes: padded, but not beyond the device's MTU. */
-export const sealedLength = (inner: number, mtu: number | undefined): number =>
-  IPV4_HEADER + UDP_HEADER + HEADER_AND_TAG + Math.max(inner, Math.min(Math.ceil(inner / PADDING) * PADDING, mtu ?? Infinity));
+/** What an inner packet becomes: padded, but not beyond the device's MTU. @param over6 an IPv6 underlay */
+export const sealedLength = (inner: number, mtu: number | undefined, over6: boolean): number =>
+  (over6 ? IPV6_HEADER : IPV4_HEADER) + UDP_HEADER + HEADER_AND_TAG + Math.max(inner, Math.min(Math.ceil(inner / PADDING) * PADDING, mtu ?? Infinity));
 
 function peerFor(peers: readonly WireguardPeer[], address: string): { peer: WireguardPeer; cidr: string } | undefined {
   const holding = peers.flatMap((peer) => peer.allowedIps.filter((cidr) => inPrefix(address, cidr)).map((cidr) => ({ peer, cidr })));
@@ -30,12 +32,12 @@ export function encrypt(sim: Sim, c: Cursor, netns: string, link: Link): Cursor[
   if (peer.endpoint === undefined) return drop(c, netns, { object: `endpoint of peer ${peer.publicKey} on ${dev} in ${netns}`, dev, why: 'where the peer is, is not known (EDESTADDRREQ)' });
   if (link.wireguard?.publicKey === undefined) return drop(c, netns, { object: `private key of ${dev} in ${netns}`, dev, why: `${dev} has no key: it can shake hands with nobody` });
   const at = peer.endpoint.lastIndexOf(':');
-  const [address, port] = [peer.endpoint.slice(0, at), Number(peer.endpoint.slice(at + 1))];
-  if (address.includes(':')) return unknown(c, netns, 'WireGuard over IPv6');
+  const [address, port] = [peer.endpoint.slice(0, at).replace(/^\[(.*)\]$/, '$1'), Number(peer.endpoint.slice(at + 1))];
+  const over6 = isV6(address);
   const outer: Packet = {
     // The kernel's device asks for no path MTU discovery; a program's ordinary socket does.
-    src: '', dst: address, ttl: Number(state.sysctls['net.ipv4.ip_default_ttl'] ?? 64), dontFragment: link.kind === 'tun',
-    length: sealedLength(inner.fragments?.length ?? inner.length, link.mtu), mark: 0,
+    src: '', dst: address, ttl: over6 ? UNSET_TTL : Number(state.sysctls['net.ipv4.ip_default_ttl'] ?? 64), dontFragment: !over6 && link.kind === 'tun',
+    length: sealedLength(inner.fragments?.length ?? inner.length, link.mtu, over6), mark: 0,
     l4: { proto: 'udp', srcPort: link.wireguard.port, dstPort: port }, wireguard: { sender: link.wireguard.publicKey, inner },
   };
   const by = link.kind === 'tun' ? 'user space (wireguard-go)' : 'the kernel';
