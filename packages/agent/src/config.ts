@@ -20,7 +20,12 @@ export interface VxlanConfig {
   readonly device6: string;
   /** Encapsulate only for nodes on another subnet (Flannel's DirectRouting). */
   readonly crossSubnet: boolean;
+  /** Of the outer IPv4 header. `inherit`: as the inner one has it. With `set` a packet that does not fit the underlay is dropped, not fragmented. */
+  readonly df: (typeof OUTER_DF)[number];
 }
+
+/** In the order of enum ifla_vxlan_df (linux/if_link.h). */
+export const OUTER_DF = ['unset', 'set', 'inherit'] as const;
 
 export interface HostGwConfig {
   readonly type: 'host-gw';
@@ -76,6 +81,7 @@ const schema = z.object({
     Device: ifname.optional(),
     DirectRouting: z.boolean().optional(),
     CrossSubnet: z.boolean().optional(),
+    DF: z.enum(OUTER_DF).default('unset'),
     MTU: mtu.optional(),
     ListenPort: z.number().int().min(1).max(65535).default(51820),
     PSK: z.string().optional(),
@@ -104,7 +110,7 @@ type Raw = z.output<typeof schema>['Backend'];
 
 /** One line a backend. The device names of the first two are what tutorials and tools look for. */
 const BACKENDS: { readonly [T in BackendType]: (raw: Raw) => Extract<BackendConfig, { type: T }> } = {
-  vxlan: (b) => ({ type: 'vxlan', vni: b.VNI, port: b.Port, ...vtepNames(b.VNI, b.Device), crossSubnet: b.CrossSubnet ?? b.DirectRouting ?? false }),
+  vxlan: (b) => ({ type: 'vxlan', vni: b.VNI, port: b.Port, ...vtepNames(b.VNI, b.Device), crossSubnet: b.CrossSubnet ?? b.DirectRouting ?? false, df: b.DF }),
   'host-gw': () => ({ type: 'host-gw' }),
   ipip: (b) => ({ type: 'ipip', device: b.Device ?? 'flannel.ipip', crossSubnet: b.CrossSubnet ?? b.DirectRouting ?? false }),
   wireguard: (b) => defined({
@@ -163,7 +169,7 @@ export function parseNetworkConfig(text: string): NetworkConfig {
   const asked = c.MTU ?? c.Backend.MTU;
   const backend = BACKENDS[type](c.Backend);
   if (backend.type === 'ipip' && clusterCidrs.some((r) => r.includes(':'))) {
-    throw bad('Backend.Type: "ipip" carries IPv4 packets only, and IPv6Network is set: use vxlan, host-gw or bgp for IPv6');
+    throw bad('Backend.Type: "ipip" carries IPv4 packets only, and IPv6Network is set: use vxlan, host-gw, wireguard or bgp for IPv6');
   }
   const wrong = backend.type === 'bgp' ? bgpProblems(backend) : backend.type === 'wireguard' ? wireguardProblems(backend) : [];
   if (wrong.length) throw bad(wrong.join('; '));

@@ -23,7 +23,7 @@
 import { cidrFirst, parseCidr } from '@podway/cni';
 import { PROTOCOL, sysctlDevice, TABLE_MAIN } from '@podway/kernel';
 import { VTEP_MAC_PREFIX, type FdbEntry, type Link, type NetnsState, type Neighbour, type Route } from '@podway/netstate';
-import type { VxlanConfig } from '../config.js';
+import { OUTER_DF, type VxlanConfig } from '../config.js';
 import type { Backend, BackendEnd, Family, LocalNode, Peer } from './backend.js';
 import { directRoute, familiesOf, FAMILY_NAME, familyOf, judge, metricOf, onSameSubnet, publicIpIn, quietIpv6, tunnelAddress, uplinkIn, type Judged } from './routes.js';
 
@@ -123,13 +123,13 @@ export const vxlan: Backend<VxlanConfig> = {
 
 /** This node's own ends: one device an underlay, and on each the first addresses of the ranges that travel by it. */
 function vteps(backend: VxlanConfig, local: LocalNode, mtu: number): Pick<NetnsState, 'links' | 'addresses' | 'sysctls'> {
-  const { vni, port } = backend;
+  const { vni, port, df } = backend;
   const families = familiesOf(local.podCidrs);
   const devices = underlays(local).map((u) => deviceOn(backend, u));
   return {
     links: underlays(local).map((underlay): Link => ({
       name: deviceOn(backend, underlay), kind: 'vxlan', up: true, mtu, address: macOn(local, underlay), alias: 'podway: VTEP of this node',
-      vxlan: { vni, port, local: uplinkIn(local, underlay)!.address, dev: local.uplink.dev, learning: false },
+      vxlan: { vni, port, local: uplinkIn(local, underlay)!.address, dev: local.uplink.dev, learning: false, df: OUTER_DF.indexOf(df) },
     })),
     addresses: local.podCidrs.flatMap((podCidr) => {
       const [family, address] = [familyOf(podCidr), tunnelAddress(podCidr)];

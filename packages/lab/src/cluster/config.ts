@@ -5,7 +5,7 @@
 import { cidrContains, cidrLast, cidrNth, cidrOverlaps, cidrSize, formatCidr, formatIp, parseCidr, parseIp } from '@podway/cni';
 import { isPodwayError, PodwayError } from '@podway/errors';
 import { z } from 'zod';
-import { BACKEND_TYPES, parseNetworkConfig, type BackendType } from '@podway/agent';
+import { BACKEND_TYPES, OUTER_DF, parseNetworkConfig, type BackendType } from '@podway/agent';
 import { byFamily, familyRanges, IP_FAMILIES, secondAddresses, secondFamily, type IpFamily, type SecondFamily, type SecondOfNode } from './families.js';
 import { checkLabName, DEFAULT_LAB, LAB_NAME } from './layout.js';
 import { completeRacks, rackSchema, tunnelSchema } from './rack-file.js';
@@ -86,6 +86,8 @@ const schema = z.strictObject({
       port: z.number().int().min(1).max(65535).default(8472),
       /** Encapsulate only between subnets. */
       crossSubnet: z.boolean().default(false),
+      /** Of the outer header of vxlan. */
+      df: z.enum(OUTER_DF).optional(),
       ...bgpSchema,
     }).prefault({}),
     mtu: mtu.optional(),
@@ -144,7 +146,7 @@ export interface LabConfig {
   readonly network: {
     readonly clusterCIDR: string;
     readonly nodeMask: number;
-    readonly backend: { readonly type: BackendType; readonly vni: number; readonly port: number; readonly crossSubnet: boolean } & BgpFile;
+    readonly backend: { readonly type: BackendType; readonly vni: number; readonly port: number; readonly crossSubnet: boolean; readonly df?: (typeof OUTER_DF)[number] | undefined } & BgpFile;
     readonly mtu: number | undefined;
     readonly masquerade: boolean;
     readonly cni?: 'podway' | 'none' | undefined;
@@ -426,7 +428,7 @@ export function netConf(c: LabConfig): string {
     ...(v4 === undefined ? { EnableIPv4: false } : { Network: v4 }), ...(v6 === undefined ? {} : { EnableIPv6: true, IPv6Network: v6 }),
     Masquerade: c.network.masquerade, ...(c.network.mtu === undefined ? {} : { MTU: c.network.mtu }),
     Backend: present({
-      Type: b.type, VNI: b.vni, Port: b.port, CrossSubnet: b.crossSubnet, ASN: b.asn, Mesh: b.mesh, Reflectors: b.reflectors, ClusterID: b.clusterId,
+      Type: b.type, VNI: b.vni, Port: b.port, CrossSubnet: b.crossSubnet, DF: b.df, ASN: b.asn, Mesh: b.mesh, Reflectors: b.reflectors, ClusterID: b.clusterId,
       Password: b.password, HoldTime: b.holdTime, Peers: racks.length + peers.length ? [...racks, ...peers] : undefined,
     }),
   })}\n`;

@@ -35,6 +35,7 @@ network:                         # the pod network
     vni: 1                       # vxlan
     port: 8472                   # vxlan
     crossSubnet: false           # vxlan, ipip: encapsulate only between subnets
+    df: unset                    # vxlan: DF of the outer header; or set, inherit
     asn: 64512                   # bgp: AS number of the nodes
     mesh: true                   # bgp: every node with every other of its subnet
     reflectors: [m1, role=rr]    # bgp, example: nodes that reflect, by name or label selector; then there is no mesh
