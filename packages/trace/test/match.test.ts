@@ -94,6 +94,14 @@ describe('one and the same packet', () => {
       assert.deepEqual(found(sealed('m1/eth0', 20, 7, 128), sealed('m1/eth0', 21, 8, 0), sealed('m1/eth0', 5, 9), sealed('m1/eth0', 60, 10)), { points: without, unknown: false });
       assert.deepEqual(found(sealed('m1/eth0', 20, 7), sealed('m1/eth0', 22, 8, 160)).points[2], ['m1/eth0', 7]);
     });
+    it('the same over IPv6, and one message within another tunnel on a part of its way', () => {
+      const message = (counter: number): LayerSpec[] => [{ type: 'udp', srcPort: 51820, dstPort: 51820 }, { type: 'wireguard', message: 'data', receiverIndex: 5, counter }];
+      const data = Buffer.alloc(Math.ceil(size / 16) * 16 + 16, 7);
+      const six = frame('m1/eth0', 20, [{ type: 'ipv6', src: 'fc00:18::2', dst: 'fc00:18::3', hopLimit: 64 }, ...message(7)], data);
+      assert.deepEqual(found(six), { points: [...without.slice(0, 2), ['m1/eth0', 7], ...without.slice(2)], unknown: false });
+      const within = frame('r/core0', 25, vxlan([ip('172.18.0.2', '172.18.0.3', 9), ...message(7)]), data);
+      assert.deepEqual(found(sealed('m1/eth0', 20, 7), within), { points: [...without.slice(0, 2), ['m1/eth0', 7], ['r/core0', 7], ...without.slice(2)], unknown: false });
+    });
     it('two of the same size: nobody can tell, and none is taken', () => {
       assert.deepEqual(found(sealed('m1/eth0', 20, 7), sealed('m1/eth0', 21, 8)), { points: without, unknown: true });
     });

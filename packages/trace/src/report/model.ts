@@ -248,6 +248,8 @@ function summaryOf(o: Observation, request: Leg, reply: Leg | undefined): string
       out.push(`VXLAN adds ${tunnels.join(', ')} bytes; outer source port ${ports.join(', ')} (one per flow)`);
     } else if (sealed.length) {
       out.push(`WireGuard adds ${[...new Set(sealed.map((s) => s.ipLength - first.ipLength))].join(', ')} bytes (${sealed[0]!.src.includes(':') ? 80 : 60}, and padding to 16); encrypted between nodes, matched there by time and size${encryptedBy(request)}`);
+    } else if (request.rows.some((r) => r.predicted?.sealed)) {
+      out.push(`WireGuard between nodes; which of the encrypted packets there is ours cannot be told${encryptedBy(request)}`);
     } else out.push('no encapsulation');
   }
   const ids = o.probes.flatMap((p) => p.request[0]?.ipId ?? []);
