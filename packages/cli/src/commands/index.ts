@@ -27,6 +27,7 @@ import { command as networkRotateKeys } from './network-rotate-keys.js';
 import { command as bgpRoutes } from './bgp-routes.js';
 import { command as bgpStatus } from './bgp-status.js';
 import { command as trace } from './trace.js';
+import { command as ui } from './ui.js';
 import { command as up } from './up.js';
 import { command as netnsList } from './netns-list.js';
 import { command as inspectNode } from './inspect-node.js';
@@ -38,7 +39,7 @@ import { command as version } from './version.js';
 
 export const commands: readonly CommandModule[] = [
   up, down, labFile, status, get, run, deleteCommand, exec, logs, nodeExec, nodeAdd, nodeRemove,
-  trace, networkGet, networkSet, networkRotateKeys, networkInstall, networkCheck, bgpStatus, bgpRoutes,
+  trace, ui, networkGet, networkSet, networkRotateKeys, networkInstall, networkCheck, bgpStatus, bgpRoutes,
   capture, nsenter, inspectNode, inspectPod, inspectNetns, netnsList, netnsExpose, lessonList, lessonRun, version, completion, help, agent, complete, labProcess,
 ];
 
