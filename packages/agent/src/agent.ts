@@ -30,6 +30,7 @@ import { planBackends, type BackendPlan } from './node/transition.js';
 import { PodSides } from './node/pod-sides.js';
 import { Reconciler } from './node/reconciler.js';
 import { CniServer } from './server/index.js';
+import { wiringOf } from './wiring/index.js';
 import { bounded, deferred } from './waiting.js';
 
 export const VERSION = '0.1.0';
@@ -145,8 +146,8 @@ export class Agent {
         annotations: (pod) => this.annotations(pod),
       });
       await this.attachments.recover();
-      // The bridge and VTEP of the agent before this one go on working; with what it knew, so does ADD.
-      if (remembered && this.netlink.link(this.config.bridge)) {
+      // What the agent before this one made goes on working; with what it knew, so does ADD.
+      if (remembered && this.standsFor(remembered)) {
         this.local = remembered;
         this.standing = true;
       }
@@ -157,9 +158,16 @@ export class Agent {
     }
   }
 
+  /** Is what all pods of the node share in the kernel? */
+  private standsFor(local: LocalNode): boolean {
+    const { links = [], routes = [] } = wiringOf(this.config).nodeState(this.config, local, 0);
+    const there = new Set(this.netlink.routes().map((r) => r.dst));
+    return links.every((l) => this.netlink.link(l.name)) && routes.every((r) => there.has(r.dst));
+  }
+
   private readiness(): { config: NetworkConfig; mtu: number } | { reason: string } {
     if (this.local && this.standing) return { config: this.config, mtu: this.plan?.mtu ?? planBackends(this.config, this.previous, this.local, []).mtu };
-    return { reason: this.local ? 'bridge and VTEP could not be made; see the agent log' : `node ${this.o.node} has no pod CIDR or no uplink yet` };
+    return { reason: this.local ? 'the devices that pods rest on could not be made; see the agent log' : `node ${this.o.node} has no pod CIDR or no uplink yet` };
   }
 
   /** From the watch, which costs nothing; a pod that it has not brought yet is asked for. */

@@ -11,14 +11,14 @@ import {
   CniError, type CniGcRequest, type CniRequest, type CniResult, type CniStatusRequest, formatIp, requirePod, type Ip,
 } from '@podway/cni';
 import { isPodwayError, messageOf } from '@podway/errors';
-import { Netns, type LinkRemover, type RtNetlink } from '@podway/kernel';
-import { ALIAS_PREFIX, describe, diff, observe, type NetnsState } from '@podway/netstate';
+import { Netns, TABLE_MAIN, type LinkRemover, type RtNetlink } from '@podway/kernel';
+import { ALIAS_PREFIX, describe, diff, mergeStates, observe, type NetnsState } from '@podway/netstate';
 import type { NetworkConfig } from './config.js';
 import type { AgentEvent } from './events.js';
 import { holderName, keyOf, requestedByAnnotation, requestedByText, type AttachmentRecord, type Ipam } from './ipam/index.js';
 import { macOf } from './node/addresses.js';
 import type { CniHandler } from './server/index.js';
-import { hostIfname, hostLink, podState, resultOf, unwire, wire, type WiringContext } from './wiring/bridge.js';
+import { hostIfname, removeRules, unwire, wiringOf, type WiringContext } from './wiring/index.js';
 
 export interface AttachmentContext {
   readonly node: Netns;
@@ -52,13 +52,15 @@ export class Attachments implements CniHandler {
       });
       // From here on every step has its reverse: the device, then the record with its address.
       try {
-        const context: WiringContext = { config: ready.config, mtu: ready.mtu, node: this.c.node, netlink: this.c.netlink };
-        const bridge = this.c.netlink.mustLink(ready.config.bridge);
-        const result = resultOf(ready.config, record, bridge, ready.mtu);
+        const wiring = wiringOf(ready.config);
+        const sharedDevice = wiring.sharedDevice(ready.config);
+        const shared = sharedDevice === undefined ? undefined : this.c.netlink.mustLink(sharedDevice);
+        const context: WiringContext = { config: ready.config, mtu: ready.mtu, node: this.c.node, netlink: this.c.netlink, shared };
+        const result = wiring.resultOf(context, record);
         // The disk works while the kernel does; the record is in force only when the device is there.
         const recorded = this.c.ipam.prepareReady(record, result);
         try {
-          wire(context, ns, record, bridge);
+          wiring.wire(context, ns, record);
         } catch (e) {
           await recorded.discard();
           throw e;
@@ -66,7 +68,7 @@ export class Attachments implements CniHandler {
         await recorded.commit();
         return result;
       } catch (e) {
-        await this.unwire(record.hostIfname);
+        await this.unwireRecord(record);
         await this.c.ipam.release(record);
         throw e;
       }
@@ -84,7 +86,7 @@ export class Attachments implements CniHandler {
       if (wrong.length === 0) return record.result;
     }
     // Left from an attempt that did not end, or its namespace is another one by now: begin afresh.
-    await this.unwire(record.hostIfname);
+    await this.unwireRecord(record);
     await this.c.ipam.release(record);
     return undefined;
   }
@@ -108,7 +110,7 @@ export class Attachments implements CniHandler {
 
   private async remove(record: AttachmentRecord): Promise<void> {
     await this.c.ipam.markDeleting(record);
-    await this.unwire(record.hostIfname);
+    await this.unwireRecord(record);
     await this.c.ipam.release(record);
   }
 
@@ -122,9 +124,11 @@ export class Attachments implements CniHandler {
     try {
       const wrong = this.compare(record, ns, ready.config, ready.mtu);
       if (wrong.length) throw new CniError('CHECK_FAILED', 'the container network is not as ADD left it', { object: keyOf(req), details: wrong.join('; ') });
+      // The prefix length is the wiring's business.
+      const bare = (address: string): string => address.split('/')[0] ?? '';
       const given = req.config.prevResult?.ips?.map((i) => i.address) ?? [];
       const ours = record.ips.map((i) => i.address);
-      const strange = given.filter((a) => !ours.includes(a));
+      const strange = given.filter((a) => !ours.map(bare).includes(bare(a)));
       if (strange.length && req.config.prevResult?.interfaces?.some((i) => i.name === record.ifname)) {
         throw new CniError('CHECK_FAILED', 'prevResult does not belong to this attachment', { details: `${strange.join(', ')}; recorded: ${ours.join(', ')}` });
       }
@@ -135,14 +139,18 @@ export class Attachments implements CniHandler {
 
   /** What differs between the record and the kernel, in words: for CHECK, for a repeated ADD and for a restart. */
   compare(record: AttachmentRecord, pod: Netns, config: NetworkConfig, mtu: number): string[] {
-    const want = { host: hostLink(config, record, mtu), pod: podState(config, record, mtu) };
-    const host = observe(this.c.node, { nft: false });
+    const wiring = wiringOf(config);
+    const want = { host: mergeStates('', wiring.hostState(config, record, mtu)), pod: wiring.podState(config, record, mtu) };
+    const host = observe(this.c.node, { nft: false, sysctls: Object.keys(want.host.sysctls) });
     const nothingGoes = { aliasPrefix: ALIAS_PREFIX, nftTables: [], managesAddress: () => false };
-    const onlyThis: NetnsState = { ...host, links: host.links.filter((l) => l.name === record.hostIfname), routes: [], neighbours: [], fdb: [] };
-    return [
-      ...diff({ ...host, links: [want.host], addresses: [], routes: [], rules: [], neighbours: [], fdb: [], sysctls: {}, nft: [] }, onlyThis, nothingGoes),
-      ...diff(want.pod, observe(pod, { nft: false }), nothingGoes).filter((x) => x.op !== 'delete'),
-    ].filter((x) => x.kind === 'link' || x.kind === 'address' || x.kind === 'route').map((x) => describe(x));
+    // Only what belongs to this pod: the rest of the node is not what an attachment answers for.
+    const dsts = new Set(want.host.routes.map((r) => r.dst));
+    const onlyThis: NetnsState = {
+      ...host, links: host.links.filter((l) => l.name === record.hostIfname), addresses: host.addresses.filter((a) => a.dev === record.hostIfname),
+      routes: host.routes.filter((r) => dsts.has(r.dst) && r.table === TABLE_MAIN), rules: [], neighbours: [], fdb: [],
+    };
+    return [...diff(want.host, onlyThis, nothingGoes), ...diff(want.pod, observe(pod, { nft: false }), nothingGoes)]
+      .filter((x) => x.op !== 'delete').map((x) => describe(x));
   }
 
   async gc(req: CniGcRequest): Promise<void> {
@@ -177,6 +185,11 @@ export class Attachments implements CniHandler {
       if (link.kind !== 'veth' || !link.alias?.startsWith(ALIAS_PREFIX) || known.has(link.name)) continue;
       if (await this.unwire(link.name)) this.c.emit({ type: 'orphan', link: link.name, alias: link.alias });
     }
+  }
+
+  private async unwireRecord(record: AttachmentRecord): Promise<void> {
+    if (record.further !== undefined) inNetns(record.netns, (pod) => removeRules(pod, record));
+    await this.unwire(record.hostIfname);
   }
 
   private unwire(hostName: string): Promise<boolean> {
@@ -217,6 +230,21 @@ function namespaceExists(path: string): boolean {
     return true;
   } catch {
     return false;
+  }
+}
+
+/** Nothing where there is no such namespace any more. */
+function inNetns(path: string, work: (ns: Netns) => void): void {
+  let ns: Netns;
+  try {
+    ns = Netns.open({ path });
+  } catch {
+    return;
+  }
+  try {
+    work(ns);
+  } finally {
+    ns.close();
   }
 }
 

@@ -37,7 +37,7 @@ export interface NoneConfig {
 export type BackendConfig = VxlanConfig | HostGwConfig | IpipConfig | BgpSettings | NoneConfig;
 export type BackendType = BackendConfig['type'];
 
-export const WIRINGS = ['bridge'] as const;
+export const WIRINGS = ['bridge', 'ptp'] as const;
 export type WiringType = (typeof WIRINGS)[number];
 
 export interface NetworkConfig<B extends BackendConfig = BackendConfig> {
@@ -47,6 +47,8 @@ export interface NetworkConfig<B extends BackendConfig = BackendConfig> {
   readonly mtu?: number;
   /** How a pod is connected to its node. */
   readonly wiring: WiringType;
+  /** ptp: the pods' next hop is 169.254.1.1 and fe80::ecee:eeee:eeee:eeee, and no address of the range. */
+  readonly gateway?: 'link-local';
   readonly bridge: string;
   /** Masquerade what leaves the cluster. */
   readonly masquerade: boolean;
@@ -63,6 +65,7 @@ const schema = z.object({
   EnableIPv4: z.boolean().optional(),
   EnableIPv6: z.boolean().optional(),
   Wiring: z.enum(WIRINGS).default('bridge'),
+  Gateway: z.enum(['host', 'link-local']).default('host'),
   Bridge: ifname.default('cni0'),
   Masquerade: z.boolean().default(true),
   MTU: mtu.optional(),
@@ -143,8 +146,10 @@ export function parseNetworkConfig(text: string): NetworkConfig {
   const backend = BACKENDS[type](c.Backend);
   const wrong = backend.type === 'bgp' ? bgpProblems(backend) : [];
   if (wrong.length) throw bad(wrong.join('; '));
+  const linkLocal = c.Gateway === 'link-local';
+  if (linkLocal && c.Wiring !== 'ptp') throw bad(`Gateway: link-local goes with wiring ptp; wiring ${c.Wiring} has its gateway on the bridge`);
   return {
-    clusterCidrs, wiring: c.Wiring, bridge: c.Bridge, masquerade: c.Masquerade, ...(asked === undefined ? {} : { mtu: asked }),
+    clusterCidrs, wiring: c.Wiring, ...(linkLocal ? { gateway: 'link-local' as const } : {}), bridge: c.Bridge, masquerade: c.Masquerade, ...(asked === undefined ? {} : { mtu: asked }),
     backend,
   };
 }

@@ -11,7 +11,7 @@ export { bgp, type BgpExtras, type BgpLocal, type BgpNetwork, type BgpPeer } fro
 export * from './bgp/index.js';
 export * from './daemons/index.js';
 export { desiredNode } from './node/desired.js';
-export { Reconciler } from './node/reconciler.js';
+export { Reconciler, withoutPods } from './node/reconciler.js';
 export * from './node/peers.js';
 export * from './node/addresses.js';
-export { hostIfname, podState, wire, unwire } from './wiring/bridge.js';
+export * from './wiring/index.js';

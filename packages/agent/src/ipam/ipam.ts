@@ -129,6 +129,7 @@ export class Ipam {
       ...(req.pod ? { pod: req.pod } : {}),
       ips: given.map(({ ip, range }): AttachmentIp => ({ address: formatIpIn(ip, range.subnet), gateway: formatIp(range.gateway) })),
       ...req.name(given.map((g) => g.ip)),
+      ...this.#further(req.containerId),
       phase: 'adding',
       created: new Date().toISOString(),
     };
@@ -145,6 +146,12 @@ export class Ipam {
     }
     this.#saveLastGiven();
     return { record, existed: false };
+  }
+
+  /** Which of a pod's interfaces this is: the first one has no number. */
+  #further(containerId: string): { further?: number } {
+    const others = this.list().filter((r) => r.containerId === containerId).map((r) => r.further ?? 0);
+    return others.length ? { further: Math.max(...others) + 1 } : {};
   }
 
   /** Nothing is changed until every set has given: a failure in the second family leaves the first as it was. */

@@ -38,6 +38,8 @@ export interface AttachmentRecord extends AttachmentKey {
   readonly mac: string;
   /** Name of the host end of the veth. */
   readonly hostIfname: string;
+  /** Absent on a pod's first interface; 1, 2 … on further ones, which take no default route. */
+  readonly further?: number;
   readonly phase: AttachmentPhase;
   /** What ADD answered; from phase `ready` on. */
   readonly result?: CniResult;
@@ -57,6 +59,7 @@ const schema = z.object({
   ips: z.array(z.object({ address, gateway: z.string().refine((s) => tryParseIp(s) !== undefined, 'not an IP address') })),
   mac: z.string(),
   hostIfname: z.string(),
+  further: z.number().int().min(1).optional(),
   phase: z.enum(['adding', 'ready', 'deleting']),
   result: z.record(z.string(), z.unknown()).optional(),
   created: z.string(),

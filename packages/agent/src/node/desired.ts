@@ -1,17 +1,16 @@
 /**
  * The desired state of a node's own namespace, as a pure function of the configuration, the node,
- * its peers and the attachments: bridge, firewall table, sysctls, the backend's part, and the host
- * end of every pod's veth. What is ours and not in it goes.
+ * its peers and the attachments: firewall table, sysctls, the backend's part, what the wiring shares
+ * among all pods, and each pod's host end with what hangs on it. What is ours and not in it goes.
  */
-import { mergeStates, NFT_TABLE, type Link, type NetnsState, type NftObject } from '@podway/netstate';
+import { keyOf, mergeStates, NFT_TABLE, type NetnsState, type NftObject, type Route } from '@podway/netstate';
 import { parseCidr, cidrFirst, formatIp } from '@podway/cni';
 import { backendOf } from '../backends/index.js';
 import type { LocalNode } from '../backends/backend.js';
 import type { NetworkConfig } from '../config.js';
 import type { AttachmentRecord } from '../ipam/index.js';
-import { hostLink } from '../wiring/bridge.js';
+import { wiringOf } from '../wiring/index.js';
 import type { BackendPlan } from './transition.js';
-import { broadcastOf, familyOf, gatewayOf, macOf } from './addresses.js';
 
 export interface NodeInputs {
   readonly config: NetworkConfig;
@@ -23,28 +22,22 @@ export interface NodeInputs {
 export function desiredNode(i: NodeInputs): NetnsState {
   const { config, local, plan } = i;
   const ways = plan.parts.map((p) => backendOf(p.config).desired(p.config, local, p.peers, plan.mtu));
-  return mergeStates(local.name, baseState(config, local, plan.mtu), ...ways, {
-    links: i.attachments.filter((r) => r.phase === 'ready').map((r) => hostLink(config, r, plan.mtu)),
-  });
+  const wiring = wiringOf(config);
+  const pods = i.attachments.filter((r) => r.phase === 'ready').map((r) => wiring.hostState(config, r, plan.mtu));
+  const state = mergeStates(local.name, baseState(config, local), wiring.nodeState(config, local, plan.mtu), ...ways, ...pods);
+  return { ...state, routes: once(state.routes) };
 }
 
-function baseState(config: NetworkConfig, local: LocalNode, mtu: number): Partial<NetnsState> {
-  const dev = config.bridge;
-  const bridge: Link = {
-    name: dev, kind: 'bridge', up: true, mtu, alias: 'podway: bridge of the pods on this node',
-    // A fixed MAC: without one a bridge takes the lowest of its ports and changes it as pods come and go.
-    address: macOf(gatewayOf(local.podCidrs[0]!)), bridge: { stp: false },
-  };
+/** Backend and wiring may want the same one: a blackhole for the node's own range. */
+function once(routes: readonly Route[]): Route[] {
+  const seen = new Set<string>();
+  return routes.filter((r) => r.type !== 'blackhole' || (!seen.has(keyOf.route(r)) && seen.add(keyOf.route(r))));
+}
+
+function baseState(config: NetworkConfig, local: LocalNode): Partial<NetnsState> {
   return {
-    links: [bridge],
-    addresses: local.podCidrs.map((podCidr) => {
-      const prefix = parseCidr(podCidr).prefix;
-      const family = familyOf(podCidr);
-      return { dev, family, address: gatewayOf(podCidr), prefix, ...(family === 'inet' ? { broadcast: broadcastOf(podCidr) } : {}) };
-    }),
     sysctls: {
       'net.ipv4.ip_forward': '1',
-      [`net.ipv4.conf.${dev}.forwarding`]: '1',
       [`net.ipv4.conf.${local.uplink.dev.replaceAll('.', '/')}.forwarding`]: '1',
       ...(local.podCidrs.some((c) => c.includes(':')) ? { 'net.ipv6.conf.all.forwarding': '1' } : {}),
     },

@@ -5,7 +5,7 @@
  * compared, which also repairs what somebody else has altered.
  */
 import type { Netns, RtNetlink } from '@podway/kernel';
-import { apply, describe, diff, observe, podwayOwnership, type Applied, type Link, type NetnsState } from '@podway/netstate';
+import { ALIAS_PREFIX, apply, describe, diff, observe, podwayOwnership, type Applied, type Change, type Link, type NetnsState } from '@podway/netstate';
 import type { AgentEvent } from '../events.js';
 import { isManaged } from './addresses.js';
 
@@ -23,7 +23,7 @@ export class Reconciler {
 
   /** Reads the kernel, compares, applies. @returns the number of changes made. */
   full(desired: NetnsState): Applied {
-    return this.apply(desired, observe(this.ns));
+    return this.apply(desired, observe(this.ns, { sysctls: Object.keys(desired.sysctls) }));
   }
 
   /**
@@ -40,7 +40,10 @@ export class Reconciler {
     // A pod's device that is gone cannot be put back from this side: its other end, in the pod, went with it.
     const lost = all.filter((c) => c.kind === 'link' && c.op !== 'delete' && c.op !== 'change' && c.desired?.kind === 'veth');
     // One that no record wants may be an ADD or DEL in the middle of its work: only CNI's verbs, GC and a start remove pods' devices.
-    const changes = all.filter((c) => !lost.includes(c) && !(c.kind === 'link' && c.op === 'delete' && c.observed?.kind === 'veth'));
+    // What hangs on such a device goes with it.
+    const gone = new Set(lost.map((c) => c.key));
+    const pods = new Set([...desired.links, ...from.links].filter(isPodDevice).map((l) => l.name));
+    const changes = all.filter((c) => !lost.includes(c) && !gone.has(deviceOf(c) ?? '') && !(c.op === 'delete' && pods.has(deviceOf(c) ?? '')));
     this.tellLost(lost.map((c) => ({ link: c.key, why: (c.desired as Link).why ?? '' })));
     const result = apply(this.ns, changes, { netlink: this.netlink });
     for (const c of result.done) this.emit({ type: 'changed', change: describe(c) });
@@ -58,4 +61,21 @@ export class Reconciler {
   }
 }
 
-const withoutPods = (s: NetnsState): NetnsState => ({ ...s, links: s.links.filter((l) => l.kind !== 'veth') });
+const isPodDevice = (l: Link): boolean => l.kind === 'veth' && (l.alias?.startsWith(ALIAS_PREFIX) ?? false);
+
+/** The device that a change is about. */
+function deviceOf(c: Change): string | undefined {
+  if (c.kind === 'link') return c.key;
+  if (c.kind === 'sysctl') return /^net\.ipv[46]\.(?:conf|neigh)\.([^.]+)\./.exec(c.key)?.[1];
+  return ((c.desired ?? c.observed) as { dev?: string } | undefined)?.dev;
+}
+
+/** Without what the attachments want: the devices and all that hangs on them. */
+export function withoutPods(s: NetnsState): NetnsState {
+  const pods = new Set(s.links.filter(isPodDevice).map((l) => l.name));
+  const stays = (o: { readonly dev?: string }): boolean => o.dev === undefined || !pods.has(o.dev);
+  const sysctls = Object.entries(s.sysctls).filter(([key]) => !pods.has(/^net\.ipv[46]\.(?:conf|neigh)\.([^.]+)\./.exec(key)?.[1] ?? ''));
+  return {
+    ...s, links: s.links.filter((l) => !pods.has(l.name)), addresses: s.addresses.filter(stays), routes: s.routes.filter(stays), sysctls: Object.fromEntries(sysctls),
+  };
+}

@@ -30,7 +30,7 @@ export const command = defineCommand({
     }),
   },
   async run({ options, setExitCode }) {
-    const [{ desiredNode, isManaged, localNode, parseNetworkConfig, peersOf, planBackends }, { diff, observe, podwayOwnership }, { Netns }, { Nodes }] = await Promise.all([
+    const [{ desiredNode, isManaged, localNode, parseNetworkConfig, peersOf, planBackends, withoutPods }, { diff, observe, podwayOwnership }, { Netns }, { Nodes }] = await Promise.all([
       import('@podway/agent'), import('@podway/netstate'), import('@podway/kernel'), import('@podway/kube'),
     ]);
     const lab = await openLab(options.lab);
@@ -49,9 +49,9 @@ export const command = defineCommand({
             continue;
           }
           const plan = planBackends(config, undefined, local, peersOf(nodes, name).peers, observed.routes);
-          const changes = diff(desiredNode({ config, local, plan, attachments: [] }), observed, podwayOwnership((a) => isManaged(config.clusterCidrs, a)));
-          // Pods' own devices belong to attachments, which CHECK looks after.
-          for (const c of changes.filter((x) => x.kind !== 'link' || (x.desired ?? x.observed)?.kind !== 'veth')) {
+          // Pods' own devices and what hangs on them belong to attachments, which CHECK looks after.
+          const changes = diff(desiredNode({ config, local, plan, attachments: [] }), withoutPods(observed), podwayOwnership((a) => isManaged(config.clusterCidrs, a)));
+          for (const c of changes) {
             found.push({ node: name, finding: FINDING[c.op], kind: c.kind, object: c.key, reason: c.reason });
           }
         } finally {
