@@ -3,6 +3,9 @@ import type { ObjectClient } from '@podway/kube';
 
 export interface NetworkView {
   readonly backend: string;
+  /** How pods are connected to their node. */
+  readonly wiring: string;
+  readonly gateway?: string;
   readonly clusterCidrs: readonly string[];
   /** Text of the net-conf.json. */
   readonly text: string;
@@ -18,7 +21,7 @@ export async function readNetwork(client: ObjectClient): Promise<NetworkView> {
     const ends = nodeEnds(n);
     return { name: n.metadata?.name ?? '', publicIP: ends?.publicIP, uses: ends?.uses, accepts: Object.keys(ends?.accepts ?? {}), judged: ends?.judged, problem: ends?.problem };
   });
-  return { backend: config.backend.type, clusterCidrs: config.clusterCidrs, text, nodes: nodes.sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true })) };
+  return { backend: config.backend.type, wiring: config.wiring, ...(config.gateway === undefined ? {} : { gateway: config.gateway }), clusterCidrs: config.clusterCidrs, text, nodes: nodes.sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true })) };
 }
 
 /** A node has changed over when it sends by the new backend and takes nothing else any more. */

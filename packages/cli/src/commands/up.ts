@@ -1,6 +1,6 @@
 /** Starts a lab and says what it looks like. */
 import type { LabEvent, LabMap, PairReport } from '@podway/lab';
-import { defineCommand, flag, integer, text } from '../command.js';
+import { choice, defineCommand, flag, integer, text } from '../command.js';
 import { usageError } from '../errors.js';
 import { labOption, openLab } from '../lab.js';
 import { formatDuration, type Progress } from '../progress.js';
@@ -76,7 +76,7 @@ function view(r: UpResult): string {
   const width = Math.max(...next.map(([c]) => c.length));
   const title = r.outcome === 'running'
     ? `Lab ${r.lab} is already running; nothing was changed.`
-    : `Lab ${r.lab} is up${r.ms === undefined ? '' : ` after ${formatDuration(r.ms)}`}: ${r.map.nodes.length} ${r.map.nodes.length === 1 ? 'node' : 'nodes'}, backend ${r.map.backend}, pods in ${r.map.clusterCIDR}.`;
+    : `Lab ${r.lab} is up${r.ms === undefined ? '' : ` after ${formatDuration(r.ms)}`}: ${r.map.nodes.length} ${r.map.nodes.length === 1 ? 'node' : 'nodes'}, backend ${r.map.backend}${r.map.wiring === 'bridge' ? '' : `, wiring ${r.map.wiring}`}, pods in ${r.map.clusterCIDR}.`;
   const pairs = r.pairs && r.pairs.total > 0
     ? r.pairs.failures.length === 0
       ? [`  All ${r.pairs.total} pod pairs reach each other, each seen with its own address.`]
@@ -94,12 +94,15 @@ export const command = defineCommand({
     ...labOption,
     file: text('FILE', 'a lab file (YAML)', { short: '-f', complete: 'files' }),
     nodes: integer('N', 'how many nodes, when there is no file', { min: 1, max: 100 }),
+    wiring: choice('WIRING', ['bridge', 'ptp'], 'how pods are connected to their node'),
+    gateway: choice('FORM', ['host', 'link-local'], "ptp: the pods' next hop, an address on the node or 169.254.1.1"),
     retain: flag('leave what was built when the start fails'),
   },
   examples: [
     ['podway up', 'three nodes, four sample pods'],
     ['podway up --nodes 5', 'five nodes'],
     ['podway up -f examples/two-nodes.yaml', 'a lab of your own'],
+    ['podway up --wiring ptp --gateway link-local', 'no bridge: a route to each pod, as Calico does'],
     ['podway up --lab other', 'a second one beside it'],
   ],
   needsRoot: true,
@@ -107,9 +110,10 @@ export const command = defineCommand({
   async run({ options, progress, signal, setExitCode, onExit }) {
     if (options.file !== undefined && options.nodes !== undefined) throw usageError('--nodes and --file exclude each other', 'The file says how many nodes there are.');
     const lab = await import('@podway/lab');
-    const config = options.file === undefined
+    const fromFile = options.file === undefined
       ? lab.defaultLab(options.lab, options.nodes ?? 3)
       : named(lab.parseLabFile(await read(options.file), options.file), options.lab);
+    const config = lab.withWiring(fromFile, { wiring: options.wiring, gateway: options.gateway });
     const following = follow(progress);
     let launched;
     try {

@@ -6,7 +6,7 @@ import { isNode, LineCounter, parseDocument, type Document } from 'yaml';
 import { cidrContains, cidrNth, cidrOverlaps, formatCidr, formatIp, parseCidr, parseIp, tryParseIp, tryParseIpCidr } from '@podway/cni';
 import { PodwayError } from '@podway/errors';
 import { z } from 'zod';
-import { BACKEND_TYPES, type BackendType } from '@podway/agent';
+import { BACKEND_TYPES, WIRINGS, type BackendType, type WiringType } from '@podway/agent';
 import { checkLabName, LabLayout, DEFAULT_LAB, LAB_NAME } from './layout.js';
 
 const cidr = z.string().refine((s) => tryParseIpCidr(s) !== undefined, 'must be a range in CIDR notation, such as 10.244.0.0/16');
@@ -51,6 +51,10 @@ const schema = z.strictObject({
       /** Encapsulate only between subnets. */
       crossSubnet: z.boolean().default(false),
     }).prefault({}),
+    /** How a pod is connected to its node. */
+    wiring: z.enum(WIRINGS).default('bridge'),
+    /** With ptp: the pods' next hop is an address of the range on the node, or 169.254.1.1. */
+    gateway: z.enum(['host', 'link-local']).default('host'),
     mtu: z.number().int().min(576).max(65535).optional(),
     masquerade: z.boolean().default(true),
   }).prefault({}),
@@ -78,6 +82,8 @@ export interface LabConfig {
     readonly clusterCIDR: string;
     readonly nodeMask: number;
     readonly backend: { readonly type: BackendType; readonly vni: number; readonly port: number; readonly crossSubnet: boolean };
+    readonly wiring: WiringType;
+    readonly gateway: 'host' | 'link-local';
     readonly mtu: number | undefined;
     readonly masquerade: boolean;
   };
@@ -157,6 +163,7 @@ function complete(file: z.output<typeof schema>, report: (path: readonly Propert
   if (cluster.family === subnet.family && cidrOverlaps(cluster, subnet)) {
     report(['network', 'clusterCIDR'], `overlaps with the underlay's subnet ${formatCidr(subnet)}`);
   }
+  if (file.network.gateway === 'link-local' && file.network.wiring !== 'ptp') report(['network', 'gateway'], 'link-local goes with wiring ptp');
   if (file.network.nodeMask < cluster.prefix) report(['network', 'nodeMask'], `must not be shorter than the cluster's /${cluster.prefix}`);
   const gateway = formatIp(cidrNth(subnet, 1));
   const taken = new Map<string, string>([[gateway, "the underlay's router"]]);
@@ -232,10 +239,19 @@ export function withNode(c: LabConfig, node: { readonly name: string; readonly a
   throw new PodwayError('NODE_INVALID', `node ${node.name} cannot be added`, { object: `lab ${c.name}`, said: mistakes.join('; ') });
 }
 
+/** A lab whose pods are wired as asked. @throws LAB_FILE_INVALID when the two do not go together */
+export function withWiring(c: LabConfig, asked: { readonly wiring: WiringType | undefined; readonly gateway: LabConfig['network']['gateway'] | undefined }): LabConfig {
+  const wiring = asked.wiring ?? c.network.wiring;
+  // A form of ptp is no wish of one who asks for a bridge instead.
+  const gateway = asked.gateway ?? (wiring === 'bridge' ? 'host' : c.network.gateway);
+  if (gateway === 'host' || wiring === 'ptp') return { ...c, network: { ...c.network, wiring, gateway } };
+  throw new PodwayError('LAB_FILE_INVALID', `a ${gateway} gateway does not go with wiring ${wiring}, which has its gateway on the bridge`, { hint: 'Add --wiring ptp.' });
+}
+
 /** The network as the agents read it: a net-conf.json. */
 export function netConf(c: LabConfig): string {
   return `${JSON.stringify({
-    Network: c.network.clusterCIDR, Masquerade: c.network.masquerade, ...(c.network.mtu === undefined ? {} : { MTU: c.network.mtu }),
+    Network: c.network.clusterCIDR, Wiring: c.network.wiring, Gateway: c.network.gateway, Masquerade: c.network.masquerade, ...(c.network.mtu === undefined ? {} : { MTU: c.network.mtu }),
     Backend: { Type: c.network.backend.type, VNI: c.network.backend.vni, Port: c.network.backend.port, CrossSubnet: c.network.backend.crossSubnet },
   })}\n`;
 }

@@ -14,6 +14,7 @@ export interface MapNode {
 export interface LabMap {
   readonly lab: string;
   readonly backend: string;
+  readonly wiring: string;
   readonly clusterCIDR: string;
   readonly mtu: number | undefined;
   readonly underlay: { readonly subnet: string; readonly router: string; readonly outside: string; readonly internet: string };
@@ -25,7 +26,7 @@ const condition = (o: Node | Pod, type: string): boolean =>
 
 export function labMap(config: LabConfig, nodes: readonly Node[], pods: readonly Pod[]): LabMap {
   return {
-    lab: config.name, backend: config.network.backend.type, clusterCIDR: config.network.clusterCIDR, mtu: config.network.mtu,
+    lab: config.name, backend: config.network.backend.type, wiring: config.network.wiring, clusterCIDR: config.network.clusterCIDR, mtu: config.network.mtu,
     underlay: { subnet: config.underlay.subnet, router: config.underlay.gateway, outside: OUTSIDE_ADDRESS, internet: INTERNET_ADDRESS },
     nodes: [...nodes].sort((a, b) => (a.metadata?.name ?? '').localeCompare(b.metadata?.name ?? '', 'en', { numeric: true })).map((n) => ({
       name: n.metadata?.name ?? '',

@@ -52,8 +52,10 @@ export async function addNode(c: MembershipContext, wish: NewNode, tell: (s: Ste
     const known: { node: string; ms: number }[] = [];
     const look = within(c.layout, node.name);
     try {
-      const bridge = await until('the bridge', () => look((nl) => nl.links().find((l) => l.kind === 'bridge')?.name));
-      clock.step(`bridge ${bridge}`);
+      if (config.network.wiring === 'bridge') {
+        const bridge = await until('the bridge', () => look((nl) => nl.links().find((l) => l.kind === 'bridge')?.name));
+        clock.step(`bridge ${bridge}`);
+      }
       const ranges = await rangesOf(c.client, peers);
       const routed = (nl: RtNetlink): boolean => {
         const there = new Set(nl.routes().map((r) => r.dst));
