@@ -144,6 +144,7 @@ export class Agent {
         node: this.ns, netlink: this.netlink, remover: this.remover, ipam: this.ipam, emit: o.emit,
         ready: () => this.readiness(),
         annotations: (pod) => this.annotations(pod),
+        networks: this.config.furtherInterfaces ? { client: o.client, stateDir: o.stateDir } : undefined,
       });
       await this.attachments.recover();
       // What the agent before this one made goes on working; with what it knew, so does ADD.

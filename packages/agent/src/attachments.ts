@@ -11,12 +11,16 @@ import {
   CniError, type CniGcRequest, type CniRequest, type CniResult, type CniStatusRequest, formatIp, requirePod, type Ip,
 } from '@podway/cni';
 import { isPodwayError, messageOf } from '@podway/errors';
+import { Pods, type ObjectClient } from '@podway/kube';
 import { Netns, TABLE_MAIN, type LinkRemover, type RtNetlink } from '@podway/kernel';
 import { ALIAS_PREFIX, describe, diff, mergeStates, observe, type NetnsState } from '@podway/netstate';
 import type { NetworkConfig } from './config.js';
 import type { AgentEvent } from './events.js';
 import { holderName, keyOf, requestedByAnnotation, requestedByText, type AttachmentRecord, type Ipam } from './ipam/index.js';
 import { macOf } from './node/addresses.js';
+import { FurtherNetworks } from './networks/further.js';
+import { selectedNetworks } from './networks/selection.js';
+import { networkStatus, STATUS_ANNOTATION, type NetworkStatus } from './networks/status.js';
 import type { CniHandler } from './server/index.js';
 import { hostIfname, removeRules, unwire, wiringOf, type WiringContext } from './wiring/index.js';
 
@@ -29,13 +33,56 @@ export interface AttachmentContext {
   ready(): { readonly config: NetworkConfig; readonly mtu: number } | { readonly reason: string };
   /** The pod's annotations; an empty object when they cannot be had. */
   annotations(pod: { readonly namespace: string; readonly name: string; readonly uid: string | undefined }): Promise<Readonly<Record<string, string>>>;
+  /** For networks of the annotation; undefined: somebody else's work (Multus). */
+  readonly networks: { readonly client: ObjectClient; readonly stateDir: string } | undefined;
   readonly emit: (e: AgentEvent) => void;
 }
 
 export class Attachments implements CniHandler {
-  constructor(private readonly c: AttachmentContext) {}
+  private readonly further: FurtherNetworks | undefined;
 
+  constructor(private readonly c: AttachmentContext) {
+    this.further = c.networks && new FurtherNetworks({
+      ...c.networks, node: c.node, own: { add: (r) => this.addOne(r), del: (r) => this.delOne(r), check: (r) => this.checkOne(r) },
+    });
+  }
+
+  /** The pod's first interface brings those of its annotation with it. */
   async add(req: CniRequest): Promise<CniResult> {
+    const before = this.c.ipam.get(req);
+    // An ADD that ended among them: nobody can tell what of them is there.
+    if (before?.networks && before.networksReady !== true) await this.remove(before);
+    const result = await this.addOne(req);
+    const record = this.c.ipam.get(req);
+    if (!this.further || !record || record.further !== undefined || record.networksReady) return result;
+    const pod = requirePod(req.args);
+    try {
+      const selections = selectedNetworks(await this.c.annotations(pod), pod.namespace);
+      if (selections.length === 0) return result;
+      const networks = await this.further.resolve(selections, req.path);
+      const begun = await this.c.ipam.markNetworks(record, networks, false);
+      const made = await this.further.add(begun, networks, req.signal);
+      await this.c.ipam.markNetworks(record, networks, true);
+      await this.tellStatus(pod, [networkStatus(req.config.name, req.ifname, result, true), ...made]);
+      return result;
+    } catch (e) {
+      const left = this.c.ipam.get(req);
+      if (left) await this.remove(left).catch((x: unknown) => this.c.emit({ type: 'failed', doing: `undo the ADD of ${holderName(left)}`, error: messageOf(x) }));
+      throw e;
+    }
+  }
+
+  /** For people and programs that look for it; the interfaces are there with it or without. */
+  private async tellStatus(pod: { namespace: string; name: string }, status: readonly NetworkStatus[]): Promise<void> {
+    const annotations = { [STATUS_ANNOTATION]: JSON.stringify(status, null, 2) };
+    try {
+      await this.c.networks?.client.patch(Pods, pod, { metadata: { annotations } }, { type: 'merge' });
+    } catch (e) {
+      this.c.emit({ type: 'failed', doing: `write the network status of pod ${pod.namespace}/${pod.name}`, error: messageOf(e) });
+    }
+  }
+
+  private async addOne(req: CniRequest): Promise<CniResult> {
     const ready = this.mustBeReady();
     const pod = requirePod(req.args);
     const netnsPath = req.netns!;
@@ -98,7 +145,11 @@ export class Attachments implements CniHandler {
     return requestedByAnnotation(await this.c.annotations(pod));
   }
 
-  async del(req: CniRequest): Promise<void> {
+  del(req: CniRequest): Promise<void> {
+    return this.delOne(req);
+  }
+
+  private async delOne(req: CniRequest): Promise<void> {
     const record = this.c.ipam.get(req);
     if (record) await this.remove(record);
     else {
@@ -110,11 +161,19 @@ export class Attachments implements CniHandler {
 
   private async remove(record: AttachmentRecord): Promise<void> {
     await this.c.ipam.markDeleting(record);
+    if (record.networks) await this.further?.del(record);
     await this.unwireRecord(record);
     await this.c.ipam.release(record);
   }
 
   async check(req: CniRequest): Promise<void> {
+    await this.checkOne(req);
+    const record = this.c.ipam.get(req);
+    const wrong = record?.networks && this.further ? await this.further.check(record, req.signal) : [];
+    if (wrong.length) throw new CniError('CHECK_FAILED', 'a further network of the container is not as ADD left it', { object: keyOf(req), details: wrong.join('; ') });
+  }
+
+  private async checkOne(req: CniRequest): Promise<void> {
     const ready = this.mustBeReady();
     const record = this.c.ipam.get(req);
     if (record?.phase !== 'ready') {
@@ -207,11 +266,18 @@ export class Attachments implements CniHandler {
       if (record.phase === 'ready') {
         // The machine was restarted, or the pod ended while nobody listened: neither end nor namespace is there any more.
         if (this.c.netlink.link(record.hostIfname) || namespaceExists(record.netns)) continue;
-        await this.c.ipam.release(record);
+        // What plugins of further networks keep on the node (addresses) does not go with the namespace.
+        await this.remove(record).catch((e: unknown) => this.c.emit({ type: 'failed', doing: `take away ${keyOf(record)}`, error: messageOf(e) }));
         this.c.emit({ type: 'collected', attachment: keyOf(record), pod: holderName(record), addresses: record.ips.map((i) => i.address) });
         continue;
       }
-      await this.remove(record);
+      try {
+        await this.remove(record);
+      } catch (e) {
+        // A plugin of a further network that will not: DEL or GC tries again, and the agent starts all the same.
+        this.c.emit({ type: 'failed', doing: `take away ${keyOf(record)}`, error: messageOf(e) });
+        continue;
+      }
       this.c.emit({ type: 'rolled-back', attachment: keyOf(record), pod: holderName(record), phase: record.phase });
     }
     await this.sweepDevices();

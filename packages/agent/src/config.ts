@@ -52,6 +52,8 @@ export interface NetworkConfig<B extends BackendConfig = BackendConfig> {
   readonly bridge: string;
   /** Masquerade what leaves the cluster. */
   readonly masquerade: boolean;
+  /** Make the networks of the annotation k8s.v1.cni.cncf.io/networks; false where Multus does. */
+  readonly furtherInterfaces: boolean;
 }
 
 const cidr = z.string().refine((s) => tryParseIpCidr(s) !== undefined, 'not a range in CIDR notation');
@@ -67,6 +69,7 @@ const schema = z.object({
   Wiring: z.enum(WIRINGS).default('bridge'),
   Gateway: z.enum(['host', 'link-local']).default('host'),
   Bridge: ifname.default('cni0'),
+  FurtherInterfaces: z.boolean().default(true),
   Masquerade: z.boolean().default(true),
   MTU: mtu.optional(),
   Backend: z.object({
@@ -149,7 +152,7 @@ export function parseNetworkConfig(text: string): NetworkConfig {
   const linkLocal = c.Gateway === 'link-local';
   if (linkLocal && c.Wiring !== 'ptp') throw bad(`Gateway: link-local goes with wiring ptp; wiring ${c.Wiring} has its gateway on the bridge`);
   return {
-    clusterCidrs, wiring: c.Wiring, ...(linkLocal ? { gateway: 'link-local' as const } : {}), bridge: c.Bridge, masquerade: c.Masquerade, ...(asked === undefined ? {} : { mtu: asked }),
+    clusterCidrs, wiring: c.Wiring, ...(linkLocal ? { gateway: 'link-local' as const } : {}), bridge: c.Bridge, masquerade: c.Masquerade, furtherInterfaces: c.FurtherInterfaces, ...(asked === undefined ? {} : { mtu: asked }),
     backend,
   };
 }

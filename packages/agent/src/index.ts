@@ -15,3 +15,5 @@ export { Reconciler, withoutPods } from './node/reconciler.js';
 export * from './node/peers.js';
 export * from './node/addresses.js';
 export * from './wiring/index.js';
+export { NETWORKS_ANNOTATION, selectedNetworks, type NetworkSelection } from './networks/selection.js';
+export { STATUS_ANNOTATION, type NetworkStatus } from './networks/status.js';

@@ -14,6 +14,14 @@ export type Namespace = core.Namespace;
 export type Event = core.Event;
 export type ConfigMap = core.ConfigMap;
 
+/** A further network that pods can ask for by name. Source: the Network Plumbing Working Group's de-facto standard. */
+export interface NetworkAttachmentDefinition extends KubeObject {
+  readonly spec?: {
+    /** A CNI configuration or configuration list, as JSON text. */
+    readonly config?: string;
+  };
+}
+
 /**
  * What must be known of a kind to form its REST address:
  * `/api/v1/...` for the core group (`group: ''`), `/apis/GROUP/VERSION/...` for the others.
@@ -45,4 +53,8 @@ export const Events: ObjectKind<Event> = {
 };
 export const ConfigMaps: ObjectKind<ConfigMap> = {
   group: '', version: 'v1', kind: 'ConfigMap', plural: 'configmaps', singular: 'configmap', shortNames: ['cm'], namespaced: true,
+};
+export const NetworkAttachmentDefinitions: ObjectKind<NetworkAttachmentDefinition> = {
+  group: 'k8s.cni.cncf.io', version: 'v1', kind: 'NetworkAttachmentDefinition', plural: 'network-attachment-definitions', singular: 'network-attachment-definition',
+  shortNames: ['net-attach-def'], namespaced: true,
 };

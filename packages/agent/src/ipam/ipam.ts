@@ -10,7 +10,7 @@ import { CniError, type CniResult, type Ip, cidrContains, formatIp, formatIpIn, 
 import { PodwayError, messageOf } from '@podway/errors';
 import { REUSE_DELAY_MS, type Allocation, type AllocationState, allocate, allocateFixed } from './allocator.js';
 import { type RangeSet, rangeOfAddress } from './ranges.js';
-import { type AttachmentIp, type AttachmentKey, type AttachmentRecord, type PodRef, holderName, keyOf, recordFileName } from './record.js';
+import { type AttachmentIp, type AttachmentKey, type AttachmentRecord, type FurtherNetwork, type PodRef, holderName, keyOf, recordFileName } from './record.js';
 import type { AttachmentStore, StoreProblem } from './store.js';
 
 export interface IpamOptions {
@@ -193,6 +193,11 @@ export class Ipam {
   /** As `markReady`, with the writing begun now, beside the work that makes it true. One of the two is to be called. */
   prepareReady(key: AttachmentKey, result: CniResult): { commit(): Promise<AttachmentRecord>; discard(): Promise<void> } {
     return this.#prepare(key, { phase: 'ready', result });
+  }
+
+  /** Further networks of an attachment, durable before their plugins run, and again when they are done. @throws PodwayError ATTACHMENT_UNKNOWN */
+  markNetworks(key: AttachmentKey, networks: readonly FurtherNetwork[], ready: boolean): Promise<AttachmentRecord> {
+    return this.#update(key, { networks, networksReady: ready });
   }
 
   /** DEL has begun; the address stays taken until `release`. @throws PodwayError ATTACHMENT_UNKNOWN */

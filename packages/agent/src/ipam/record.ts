@@ -28,6 +28,19 @@ export interface AttachmentIp {
   readonly gateway: string;
 }
 
+/** A further network of the pod, as it was when the pod was added: all that its plugin needs, for every verb. */
+export interface FurtherNetwork {
+  /** `NAMESPACE/NAME` of its object. */
+  readonly network: string;
+  readonly ifname: string;
+  /** The CNI configuration, as text. */
+  readonly config: string;
+  /** Directories of plugins. */
+  readonly path: readonly string[];
+  readonly ips?: readonly string[];
+  readonly mac?: string;
+}
+
 export interface AttachmentRecord extends AttachmentKey {
   readonly version: 1;
   readonly network: string;
@@ -40,6 +53,10 @@ export interface AttachmentRecord extends AttachmentKey {
   readonly hostIfname: string;
   /** Absent on a pod's first interface; 1, 2 … on further ones, which take no default route. */
   readonly further?: number;
+  /** Further networks that were begun with this attachment, in order. */
+  readonly networks?: readonly FurtherNetwork[];
+  /** Set when all of them are there. */
+  readonly networksReady?: boolean;
   readonly phase: AttachmentPhase;
   /** What ADD answered; from phase `ready` on. */
   readonly result?: CniResult;
@@ -60,6 +77,10 @@ const schema = z.object({
   mac: z.string(),
   hostIfname: z.string(),
   further: z.number().int().min(1).optional(),
+  networks: z.array(z.object({
+    network: z.string(), ifname: z.string(), config: z.string(), path: z.array(z.string()), ips: z.array(z.string()).optional(), mac: z.string().optional(),
+  })).optional(),
+  networksReady: z.boolean().optional(),
   phase: z.enum(['adding', 'ready', 'deleting']),
   result: z.record(z.string(), z.unknown()).optional(),
   created: z.string(),
