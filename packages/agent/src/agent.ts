@@ -9,7 +9,7 @@
  */
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isTemporary, writeDurably } from '@podway/cni';
+import { isTemporary, writeDurably, type Ip } from '@podway/cni';
 import { isPodwayError, messageOf } from '@podway/errors';
 import { LinkRemover, Netns, RtNetlink } from '@podway/kernel';
 import { ConfigMaps, Nodes, Pods, type Node, type ObjectClient, type Pod } from '@podway/kube';
@@ -19,6 +19,7 @@ import type { LocalNode, Peer } from './backends/backend.js';
 import type { NetworkConfig } from './config.js';
 import type { AgentEvent } from './events.js';
 import { DiskStore, Ipam, setsOfPodCidrs } from './ipam/index.js';
+import { AddressPools, whoseRange } from './node/address-pools.js';
 import { desiredNode } from './node/desired.js';
 import { BACKEND_ANNOTATION, localNode, peersOf } from './node/peers.js';
 import { backendOf } from './backends/index.js';
@@ -46,6 +47,8 @@ export interface AgentOptions {
   readonly cniConfDir?: string;
   /** Full comparison with the kernel, in milliseconds. */
   readonly resyncMs?: number;
+  /** How long a block of a pool is kept without pods, in milliseconds. */
+  readonly blockIdleMs?: number;
   readonly emit: (e: AgentEvent) => void;
   /** The namespace to work in; this process's own by default. */
   readonly netns?: Netns;
@@ -138,12 +141,17 @@ export class Agent {
       for (const file of ['node.json', 'network.json']) await removeTemporaries(o.stateDir, file);
       if (o.cniConfDir !== undefined) await removeTemporaries(o.cniConfDir, CONFLIST_NAME);
       const remembered = await this.recall();
-      this.ipam = await Ipam.open({ store: new DiskStore(join(o.stateDir, 'attachments')), sets: setsOfPodCidrs(remembered?.podCidrs ?? []) });
+      this.ipam = await Ipam.open({
+        store: new DiskStore(join(o.stateDir, 'attachments')),
+        sets: setsOfPodCidrs(remembered?.podCidrs ?? []),
+        elsewhere: (ip) => (this.pools ? this.pools.whose(ip) : whoseRange(this.nodes.values(), ip)),
+      });
       for (const p of this.ipam.problems) o.emit({ type: 'damaged-record', file: p.file, reason: p.reason });
       this.attachments = new Attachments({
         node: this.ns, netlink: this.netlink, remover: this.remover, ipam: this.ipam, emit: o.emit,
         ready: () => this.readiness(),
         annotations: (pod) => this.annotations(pod),
+        grow: (wanted) => this.grow(wanted),
         networks: this.config.furtherInterfaces ? { client: o.client, stateDir: o.stateDir } : undefined,
       });
       await this.attachments.recover();
@@ -168,7 +176,7 @@ export class Agent {
 
   private readiness(): { config: NetworkConfig; mtu: number } | { reason: string } {
     if (this.local && this.standing) return { config: this.config, mtu: this.plan?.mtu ?? planBackends(this.config, this.previous, this.local, []).mtu };
-    return { reason: this.local ? 'the devices that pods rest on could not be made; see the agent log' : `node ${this.o.node} has no pod CIDR or no uplink yet` };
+    return { reason: this.local ? 'the devices that pods rest on could not be made; see the agent log' : (this.noAddresses ?? `node ${this.o.node} has no pod CIDR or no uplink yet`) };
   }
 
   /** From the watch, which costs nothing; a pod that it has not brought yet is asked for. */
@@ -187,7 +195,25 @@ export class Agent {
     }
   }
 
+  /** More addresses for an ADD; they can be used when the node's devices know them. */
+  private async grow(wanted: readonly Ip[]): Promise<boolean> {
+    const self = this.nodes.get(this.o.node);
+    if (!this.pools || !self || !(await this.pools.grow(self, wanted))) return false;
+    await this.reconcile('incremental');
+    return true;
+  }
+
+  private pools: AddressPools | undefined;
+  private noAddresses: string | undefined;
+
   private watch(): void {
+    if (this.config.ipam === 'pools') {
+      const { node, client, emit, blockIdleMs } = this.o;
+      this.pools = new AddressPools({
+        node, client, emit, clusterCidrs: this.config.clusterCidrs, ipam: this.ipam, changed: () => this.soon(), ...(blockIdleMs === undefined ? {} : { idleMs: blockIdleMs }),
+      });
+      this.stops.push(() => this.pools?.close());
+    }
     this.o.emit({ type: 'waiting', for: `node ${this.o.node} in the API` });
     this.stops.push(
       this.o.client.watch(Nodes, {}, {
@@ -254,8 +280,11 @@ export class Agent {
 
   private async reconcileNow(how: 'full' | 'incremental'): Promise<void> {
     try {
-      const self = this.nodes.get(this.o.node);
-      if (!self) return;
+      const registered = this.nodes.get(this.o.node);
+      if (!registered) return;
+      this.noAddresses = await this.pools?.ensure(registered);
+      const nodes = this.pools ? this.pools.nodes(this.nodes.values()) : [...this.nodes.values()];
+      const self = nodes.find((n) => n.metadata?.name === this.o.node)!;
       const state = observe(this.ns, { nft: false });
       const local = localNode(self, state);
       if (!local) return;
@@ -269,7 +298,7 @@ export class Agent {
       await this.memory.save(this.known);
       const began = performance.now();
       const before = this.peers;
-      const { peers: all, problems } = peersOf([...this.nodes.values()], this.o.node);
+      const { peers: all, problems } = peersOf(nodes, this.o.node);
       const plan = planBackends(this.config, this.previous, local, all, state.routes);
       this.plan = plan;
       const peers = plan.parts.flatMap((p) => p.peers);
@@ -280,6 +309,7 @@ export class Agent {
       this.standing = !applied.failed.some((f) => f.change.kind === 'link' || f.change.kind === 'address');
       await this.runDaemons(local, plan);
       if (how === 'full') this.podSides.adapt(plan.mtu, this.ipam.list());
+      if (how === 'full') await this.pools?.tend();
       const joined = peers.filter((p) => !before.some((b) => b.name === p.name)).map((p) => p.name);
       const left = before.filter((b) => !peers.some((p) => p.name === b.name)).map((b) => b.name);
       if (joined.length || left.length) {

@@ -8,7 +8,7 @@
  * its device is gone. A restart rolls back what was `adding` and finishes what was `deleting`.
  */
 import {
-  CniError, type CniGcRequest, type CniRequest, type CniResult, type CniStatusRequest, formatIp, requirePod, type Ip,
+  CniError, isCniError, type CniGcRequest, type CniRequest, type CniResult, type CniStatusRequest, formatIp, requirePod, type Ip,
 } from '@podway/cni';
 import { isPodwayError, messageOf } from '@podway/errors';
 import { Pods, type ObjectClient } from '@podway/kube';
@@ -16,7 +16,7 @@ import { Netns, TABLE_MAIN, type LinkRemover, type RtNetlink } from '@podway/ker
 import { ALIAS_PREFIX, describe, diff, mergeStates, observe, type NetnsState } from '@podway/netstate';
 import type { NetworkConfig } from './config.js';
 import type { AgentEvent } from './events.js';
-import { holderName, keyOf, requestedByAnnotation, requestedByText, type AttachmentRecord, type Ipam } from './ipam/index.js';
+import { holderName, keyOf, requestedByAnnotation, requestedByText, type AttachmentRecord, type Ipam, type ReserveRequest } from './ipam/index.js';
 import { macOf } from './node/addresses.js';
 import { FurtherNetworks } from './networks/further.js';
 import { selectedNetworks } from './networks/selection.js';
@@ -33,10 +33,15 @@ export interface AttachmentContext {
   ready(): { readonly config: NetworkConfig; readonly mtu: number } | { readonly reason: string };
   /** The pod's annotations; an empty object when they cannot be had. */
   annotations(pod: { readonly namespace: string; readonly name: string; readonly uid: string | undefined }): Promise<Readonly<Record<string, string>>>;
+  /** More addresses, when there are none left (pools) or a certain one is asked for; false when there are none to be had. */
+  grow?(wanted: readonly Ip[]): Promise<boolean>;
   /** For networks of the annotation; undefined: somebody else's work (Multus). */
   readonly networks: { readonly client: ObjectClient; readonly stateDir: string } | undefined;
   readonly emit: (e: AgentEvent) => void;
 }
+
+/** How often one ADD asks for more. */
+const GROW_LIMIT = 4;
 
 export class Attachments implements CniHandler {
   private readonly further: FurtherNetworks | undefined;
@@ -91,7 +96,7 @@ export class Attachments implements CniHandler {
       const repeated = await this.repeated(req, ns, ready.config, ready.mtu);
       if (repeated) return repeated;
       const fixed = await this.requested(req, pod);
-      const { record } = await this.c.ipam.reserve({
+      const { record } = await this.reserve(fixed, {
         containerId: req.containerId, ifname: req.ifname, network: req.config.name, netns: netnsPath,
         pod: { namespace: pod.namespace, name: pod.name, ...(pod.uid === undefined ? {} : { uid: pod.uid }) },
         fixed,
@@ -121,6 +126,18 @@ export class Attachments implements CniHandler {
       }
     } finally {
       ns.close();
+    }
+  }
+
+  /** With the node's ranges growing under it. Several at once may have to ask again: what was gained is given to others too. */
+  private async reserve(fixed: readonly Ip[], req: ReserveRequest): Promise<{ record: AttachmentRecord }> {
+    for (let n = 0; ; n++) {
+      try {
+        return await this.c.ipam.reserve(req);
+      } catch (e) {
+        const outside = isCniError(e, 'ADDRESS_TAKEN') && fixed.length > 0 && fixed.every((ip) => this.c.ipam.holder(ip) === undefined);
+        if (n === GROW_LIMIT || !(isCniError(e, 'RANGE_EXHAUSTED') || outside) || !(await this.c.grow?.(outside ? fixed : []))) throw e;
+      }
     }
   }
 

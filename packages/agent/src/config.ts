@@ -52,6 +52,8 @@ export interface NetworkConfig<B extends BackendConfig = BackendConfig> {
   readonly bridge: string;
   /** Masquerade what leaves the cluster. */
   readonly masquerade: boolean;
+  /** pools: nodes claim blocks of IPPool objects; else each has the ranges of its Node object. */
+  readonly ipam?: 'pools';
   /** Make the networks of the annotation k8s.v1.cni.cncf.io/networks; false where Multus does. */
   readonly furtherInterfaces: boolean;
 }
@@ -69,6 +71,7 @@ const schema = z.object({
   Wiring: z.enum(WIRINGS).default('bridge'),
   Gateway: z.enum(['host', 'link-local']).default('host'),
   Bridge: ifname.default('cni0'),
+  IPAM: z.enum(['podCIDR', 'pools']).default('podCIDR'),
   FurtherInterfaces: z.boolean().default(true),
   Masquerade: z.boolean().default(true),
   MTU: mtu.optional(),
@@ -152,7 +155,7 @@ export function parseNetworkConfig(text: string): NetworkConfig {
   const linkLocal = c.Gateway === 'link-local';
   if (linkLocal && c.Wiring !== 'ptp') throw bad(`Gateway: link-local goes with wiring ptp; wiring ${c.Wiring} has its gateway on the bridge`);
   return {
-    clusterCidrs, wiring: c.Wiring, ...(linkLocal ? { gateway: 'link-local' as const } : {}), bridge: c.Bridge, masquerade: c.Masquerade, furtherInterfaces: c.FurtherInterfaces, ...(asked === undefined ? {} : { mtu: asked }),
+    clusterCidrs, wiring: c.Wiring, ...(linkLocal ? { gateway: 'link-local' as const } : {}), bridge: c.Bridge, masquerade: c.Masquerade, ...(c.IPAM === 'pools' ? { ipam: 'pools' as const } : {}), furtherInterfaces: c.FurtherInterfaces, ...(asked === undefined ? {} : { mtu: asked }),
     backend,
   };
 }

@@ -6,10 +6,10 @@
  *
  * Calls for one attachment must not overlap: the CNI server sees to that.
  */
-import { CniError, type CniResult, type Ip, cidrContains, formatIp, formatIpIn, parseIpCidr, tryParseIpCidr } from '@podway/cni';
+import { CniError, type Cidr, type CniResult, type Ip, cidrContains, formatIp, formatIpIn, parseIpCidr, tryParseIpCidr } from '@podway/cni';
 import { PodwayError, messageOf } from '@podway/errors';
 import { REUSE_DELAY_MS, type Allocation, type AllocationState, allocate, allocateFixed } from './allocator.js';
-import { type RangeSet, rangeOfAddress } from './ranges.js';
+import { capacity, type RangeSet, rangeOfAddress } from './ranges.js';
 import { type AttachmentIp, type AttachmentKey, type AttachmentRecord, type FurtherNetwork, type PodRef, holderName, keyOf, recordFileName } from './record.js';
 import type { AttachmentStore, StoreProblem } from './store.js';
 
@@ -19,6 +19,8 @@ export interface IpamOptions {
   /** Milliseconds of any clock that does not go back. */
   readonly now?: () => number;
   readonly reuseDelayMs?: number;
+  /** Where an address belongs that is none of ours, in words. */
+  readonly elsewhere?: (ip: Ip) => string | undefined;
 }
 
 export interface ReserveRequest extends AttachmentKey {
@@ -34,12 +36,14 @@ export interface ReserveRequest extends AttachmentKey {
 /** How long the pointer to the last address given may be behind on disk. */
 const SAVE_MS = 200;
 
+const prefixed = (words: string | undefined): string => (words === undefined ? '' : `, it belongs to ${words}`);
 const ipKey = (ip: Ip): string => `${ip.family}:${ip.value}`;
 
 export class Ipam {
   readonly #store: AttachmentStore;
   readonly #now: () => number;
   readonly #reuseDelayMs: number;
+  readonly #elsewhere: (ip: Ip) => string | undefined;
   #sets: readonly RangeSet[];
   readonly #records = new Map<string, AttachmentRecord>();
   readonly #holders = new Map<string, { owner: string; name: string }>();
@@ -52,6 +56,7 @@ export class Ipam {
     this.#store = o.store;
     this.#sets = o.sets;
     this.#now = o.now ?? (() => performance.now());
+    this.#elsewhere = o.elsewhere ?? (() => undefined);
     this.#reuseDelayMs = o.reuseDelayMs ?? REUSE_DELAY_MS;
   }
 
@@ -105,8 +110,33 @@ export class Ipam {
     return this.#holders.get(ipKey(ip))?.name;
   }
 
+  /** Addresses of a range that somebody has. */
+  heldIn(cidr: Cidr): number {
+    let n = 0;
+    for (const key of this.#holders.keys()) {
+      const [family, value] = key.split(':') as [string, string];
+      if (cidrContains(cidr, { family: Number(family) as 4 | 6, value: BigInt(value) })) n++;
+    }
+    return n;
+  }
+
+  /** Families in which no address is left. */
+  full(): (4 | 6)[] {
+    return this.#sets.flatMap((set) => {
+      const free = set.ranges.reduce((n, r) => n + capacity(r), 0n) - BigInt(set.ranges.reduce((n, r) => n + this.heldIn(r.subnet), 0));
+      const family = set.ranges[0]?.subnet.family;
+      return free <= 0n && family !== undefined ? [family] : [];
+    });
+  }
+
   /** For a node whose podCIDRs came later or grew; addresses outside stay their pods' until released. */
   setRanges(sets: readonly RangeSet[]): void {
+    // A set that has grown or shrunk goes on where it was.
+    const family = (s: RangeSet) => s.ranges[0]?.subnet.family;
+    for (const set of sets) {
+      const last = this.#sets.filter((o) => family(o) === family(set)).map((o) => this.#lastGiven.get(o.id)).find((ip) => ip !== undefined);
+      if (last && !this.#lastGiven.has(set.id)) this.#lastGiven.set(set.id, last);
+    }
     this.#sets = sets;
   }
 
@@ -157,20 +187,23 @@ export class Ipam {
   /** Nothing is changed until every set has given: a failure in the second family leaves the first as it was. */
   #pick(fixed: readonly Ip[]): Allocation[] {
     const left = [...fixed];
-    const picked = this.#sets.map((set) => {
+    const wishes = this.#sets.map((set) => {
       const at = left.findIndex((ip) => set.ranges.some((r) => cidrContains(r.subnet, ip)));
       const [wanted] = at >= 0 ? left.splice(at, 1) : [];
-      const state = this.#state(set);
-      return { set, wanted, allocation: wanted ? allocateFixed(set, wanted, state) : allocate(set, state) };
+      return { set, wanted };
     });
     const odd = left[0];
     if (odd) {
-      const twice = picked.some((p) => p.wanted && p.wanted.family === odd.family);
+      const twice = wishes.some((p) => p.wanted && p.wanted.family === odd.family);
       throw new CniError('ADDRESS_TAKEN', `requested address ${formatIp(odd)} cannot be given`, {
         object: formatIp(odd),
-        details: twice ? 'another address of the same range was asked for as well' : `it is not in ${this.#sets.map((s) => s.id).join(', ')}`,
+        details: twice ? 'another address of the same range was asked for as well' : `it is not in ${this.#sets.map((s) => s.id).join(', ')}${prefixed(this.#elsewhere(odd))}`,
       });
     }
+    const picked = wishes.map(({ set, wanted }) => {
+      const state = this.#state(set);
+      return { set, wanted, allocation: wanted ? allocateFixed(set, wanted, state) : allocate(set, state) };
+    });
     for (const { set, wanted, allocation } of picked) if (!wanted) this.#lastGiven.set(set.id, allocation.ip);
     return picked.map((p) => p.allocation);
   }

@@ -28,6 +28,7 @@ function whatCannotChange(now: NetworkConfig, next: NetworkConfig): string | und
   if (was !== wanted) {
     return `the wiring of pods cannot change on a running cluster (${was} to ${wanted}): the routes in each running pod name the gateway of ${was}, which would be gone. Make the cluster anew with it`;
   }
+  if (now.ipam !== next.ipam) return `where addresses come from cannot change on a running cluster (${now.ipam ?? 'podCIDR'} to ${next.ipam ?? 'podCIDR'}): pods have addresses of ranges that would be another node's`;
   if (now.bridge !== next.bridge) return `the bridge cannot change on a running cluster (${now.bridge} to ${next.bridge})`;
   return undefined;
 }
