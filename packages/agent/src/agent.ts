@@ -58,6 +58,7 @@ const DEFAULT_RESYNC_MS = 30_000;
 /** How long the old way between nodes stays after the last node has left it. */
 const SETTLE_MS = 1000;
 const CHANGING_MS = 300;
+const TEND_MS = 500;
 /** How long an ADD waits for the API when the pod is not known yet. */
 const POD_LOOKUP_MS = 2000;
 export const CONFLIST_NAME = '10-podway.conflist';
@@ -130,7 +131,10 @@ export class Agent {
     };
     this.server = new CniServer({
       socketPath: o.socketPath,
-      onEvent: (e) => o.emit({ type: 'cni', ...e }),
+      onEvent: (e) => {
+        o.emit({ type: 'cni', ...e });
+        if (e.command === 'ADD' || e.command === 'DEL') this.tendSoon();
+      },
       handler: {
         add: after((r) => this.attachments.add(r)), del: after((r) => this.attachments.del(r)), check: after((r) => this.attachments.check(r)),
         gc: after((r) => this.attachments.gc(r)), status: after((r) => this.attachments.status(r)),
@@ -203,6 +207,16 @@ export class Agent {
     return true;
   }
 
+  /** The use of blocks is told a moment after it changed, once for many. */
+  private tendSoon(): void {
+    if (!this.pools || this.tending) return;
+    this.tending = setTimeout(() => {
+      this.tending = undefined;
+      this.working = this.working.then(() => this.pools?.tend());
+    }, TEND_MS);
+  }
+
+  private tending: NodeJS.Timeout | undefined;
   private pools: AddressPools | undefined;
   private noAddresses: string | undefined;
 
@@ -425,6 +439,7 @@ export class Agent {
   async stop(): Promise<void> {
     for (const stop of this.stops.splice(0)) stop();
     clearTimeout(this.settling);
+    clearTimeout(this.tending);
     await this.working;
     await this.server?.close();
     await this.supervisor?.close();

@@ -13,6 +13,7 @@ export * from './daemons/index.js';
 export { desiredNode } from './node/desired.js';
 export { Reconciler, withoutPods } from './node/reconciler.js';
 export * from './node/peers.js';
+export { nodesWithRanges } from './node/address-pools.js';
 export * from './node/addresses.js';
 export * from './wiring/index.js';
 export { NETWORKS_ANNOTATION, selectedNetworks, type NetworkSelection } from './networks/selection.js';

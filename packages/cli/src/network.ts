@@ -7,6 +7,8 @@ export interface NetworkView {
   readonly wiring: string;
   readonly gateway?: string;
   readonly clusterCidrs: readonly string[];
+  /** Where nodes have their ranges from. */
+  readonly ipam: 'podCIDR' | 'pools';
   /** Text of the net-conf.json. */
   readonly text: string;
   readonly nodes: readonly { readonly name: string; readonly publicIP: string | undefined; readonly uses: string | undefined; readonly accepts: readonly string[]; readonly judged: string | undefined; readonly problem: string | undefined }[];
@@ -21,7 +23,7 @@ export async function readNetwork(client: ObjectClient): Promise<NetworkView> {
     const ends = nodeEnds(n);
     return { name: n.metadata?.name ?? '', publicIP: ends?.publicIP, uses: ends?.uses, accepts: Object.keys(ends?.accepts ?? {}), judged: ends?.judged, problem: ends?.problem };
   });
-  return { backend: config.backend.type, wiring: config.wiring, ...(config.gateway === undefined ? {} : { gateway: config.gateway }), clusterCidrs: config.clusterCidrs, text, nodes: nodes.sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true })) };
+  return { backend: config.backend.type, wiring: config.wiring, ...(config.gateway === undefined ? {} : { gateway: config.gateway }), clusterCidrs: config.clusterCidrs, ipam: config.ipam ?? 'podCIDR', text, nodes: nodes.sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true })) };
 }
 
 /** A node has changed over when it sends by the new backend and takes nothing else any more. */

@@ -6,3 +6,4 @@ export * from './ipam.js';
 export * from './ranges.js';
 export * from './record.js';
 export * from './store.js';
+export * from './usage.js';

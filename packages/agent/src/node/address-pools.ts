@@ -1,7 +1,7 @@
 /** Where a node's address ranges come from when the cluster has pools: blocks, claimed as they are needed and given back when they are not. */
 import { cidrContains, cidrSize, formatCidr, parseCidr, type Cidr, type Ip } from '@podway/cni';
 import { messageOf } from '@podway/errors';
-import { IPBlocks, type Node, type ObjectClient } from '@podway/kube';
+import { IPBlocks, IPPools, Nodes, type Node, type ObjectClient } from '@podway/kube';
 import type { AgentEvent } from '../events.js';
 import { BlockKeeper, setsOfPodCidrs, withBlocks, type Ipam } from '../ipam/index.js';
 import { podCidrsOf } from './peers.js';
@@ -94,4 +94,11 @@ export function whoseRange(nodes: Iterable<Node>, ip: Ip): string | undefined {
     if (range !== undefined) return `node ${n.metadata?.name ?? ''}, which has ${range}`;
   }
   return undefined;
+}
+
+/** The nodes of a cluster with the ranges they have, wherever these come from: for all that is no agent. */
+export async function nodesWithRanges(client: ObjectClient): Promise<Node[]> {
+  const [nodes, pools] = await Promise.all([client.list(Nodes), client.list(IPPools).catch(() => [])]);
+  // Without a pool there are no blocks: one request less where it matters.
+  return pools.length ? withBlocks(nodes, await client.list(IPBlocks)) : nodes;
 }

@@ -30,13 +30,13 @@ export const command = defineCommand({
     }),
   },
   async run({ options, setExitCode }) {
-    const [{ desiredNode, isManaged, localNode, parseNetworkConfig, peersOf, planBackends, withoutPods }, { diff, observe, podwayOwnership }, { Netns }, { Nodes }] = await Promise.all([
-      import('@podway/agent'), import('@podway/netstate'), import('@podway/kernel'), import('@podway/kube'),
+    const [{ desiredNode, isManaged, localNode, nodesWithRanges, parseNetworkConfig, peersOf, planBackends, withoutPods }, { diff, observe, podwayOwnership }, { Netns }] = await Promise.all([
+      import('@podway/agent'), import('@podway/netstate'), import('@podway/kernel'),
     ]);
     const lab = await openLab(options.lab);
     try {
       const config = parseNetworkConfig((await readNetwork(lab.client)).text);
-      const nodes = await lab.client.list(Nodes);
+      const nodes = await nodesWithRanges(lab.client);
       const found: Drift[] = [];
       for (const { name, holderPid } of lab.state.nodes) {
         const ns = Netns.open({ pid: holderPid }, `node ${name}`);

@@ -96,6 +96,7 @@ export const command = defineCommand({
     nodes: integer('N', 'how many nodes, when there is no file', { min: 1, max: 100 }),
     wiring: choice('WIRING', ['bridge', 'ptp'], 'how pods are connected to their node'),
     gateway: choice('FORM', ['host', 'link-local'], "ptp: the pods' next hop, an address on the node or 169.254.1.1"),
+    ipam: choice('SOURCE', ['podCIDR', 'pools'], 'ranges of pods: one a node, or blocks of IP pools as they are needed'),
     retain: flag('leave what was built when the start fails'),
   },
   examples: [
@@ -113,7 +114,7 @@ export const command = defineCommand({
     const fromFile = options.file === undefined
       ? lab.defaultLab(options.lab, options.nodes ?? 3)
       : named(lab.parseLabFile(await read(options.file), options.file), options.lab);
-    const config = lab.withWiring(fromFile, { wiring: options.wiring, gateway: options.gateway });
+    const config = lab.withWiring(fromFile, { wiring: options.wiring, gateway: options.gateway, ipam: options.ipam });
     const following = follow(progress);
     let launched;
     try {
@@ -129,8 +130,8 @@ export const command = defineCommand({
     const { state } = launched;
     const { client, layout } = await openLab(state.name);
     try {
-      const { Nodes, Pods } = await import('@podway/kube');
-      const map = lab.labMap(state.config, await client.list(Nodes), await client.list(Pods));
+      const [{ Pods }, { nodesWithRanges }] = await Promise.all([import('@podway/kube'), import('@podway/agent')]);
+      const map = lab.labMap(state.config, await nodesWithRanges(client), await client.list(Pods));
       if (launched.outcome === 'started' && launched.cleanedUp) progress.note('what an earlier lab of that name had left was taken away first');
       const pairs = following.pairs();
       if (pairs && pairs.failures.length) setExitCode(1);

@@ -55,6 +55,9 @@ const schema = z.strictObject({
     wiring: z.enum(WIRINGS).default('bridge'),
     /** With ptp: the pods' next hop is an address of the range on the node, or 169.254.1.1. */
     gateway: z.enum(['host', 'link-local']).default('host'),
+    /** Ranges of pods: one a node (spec.podCIDR), or blocks of IPPool objects, as many as the pods need. */
+    ipam: z.enum(['podCIDR', 'pools']).default('podCIDR'),
+    blockSize: z.number().int().min(20).max(30).default(26),
     mtu: z.number().int().min(576).max(65535).optional(),
     masquerade: z.boolean().default(true),
   }).prefault({}),
@@ -84,6 +87,9 @@ export interface LabConfig {
     readonly backend: { readonly type: BackendType; readonly vni: number; readonly port: number; readonly crossSubnet: boolean };
     readonly wiring: WiringType;
     readonly gateway: 'host' | 'link-local';
+    readonly ipam: 'podCIDR' | 'pools';
+    /** Of the first pool. */
+    readonly blockSize: number;
     readonly mtu: number | undefined;
     readonly masquerade: boolean;
   };
@@ -164,6 +170,10 @@ function complete(file: z.output<typeof schema>, report: (path: readonly Propert
     report(['network', 'clusterCIDR'], `overlaps with the underlay's subnet ${formatCidr(subnet)}`);
   }
   if (file.network.gateway === 'link-local' && file.network.wiring !== 'ptp') report(['network', 'gateway'], 'link-local goes with wiring ptp');
+  if (file.network.ipam === 'pools') {
+    if (file.network.blockSize < cluster.prefix) report(['network', 'blockSize'], `must not be shorter than the cluster's /${cluster.prefix}`);
+    file.nodes.forEach((n, i) => n.podCIDR !== undefined && report(['nodes', i, 'podCIDR'], 'has no meaning with ipam pools: nodes claim blocks'));
+  }
   if (file.network.nodeMask < cluster.prefix) report(['network', 'nodeMask'], `must not be shorter than the cluster's /${cluster.prefix}`);
   const gateway = formatIp(cidrNth(subnet, 1));
   const taken = new Map<string, string>([[gateway, "the underlay's router"]]);
@@ -240,18 +250,21 @@ export function withNode(c: LabConfig, node: { readonly name: string; readonly a
 }
 
 /** A lab whose pods are wired as asked. @throws LAB_FILE_INVALID when the two do not go together */
-export function withWiring(c: LabConfig, asked: { readonly wiring: WiringType | undefined; readonly gateway: LabConfig['network']['gateway'] | undefined }): LabConfig {
+export function withWiring(
+  c: LabConfig,
+  asked: { readonly wiring: WiringType | undefined; readonly gateway: LabConfig['network']['gateway'] | undefined; readonly ipam?: LabConfig['network']['ipam'] | undefined },
+): LabConfig {
   const wiring = asked.wiring ?? c.network.wiring;
   // A form of ptp is no wish of one who asks for a bridge instead.
   const gateway = asked.gateway ?? (wiring === 'bridge' ? 'host' : c.network.gateway);
-  if (gateway === 'host' || wiring === 'ptp') return { ...c, network: { ...c.network, wiring, gateway } };
+  if (gateway === 'host' || wiring === 'ptp') return { ...c, network: { ...c.network, wiring, gateway, ipam: asked.ipam ?? c.network.ipam } };
   throw new PodwayError('LAB_FILE_INVALID', `a ${gateway} gateway does not go with wiring ${wiring}, which has its gateway on the bridge`, { hint: 'Add --wiring ptp.' });
 }
 
 /** The network as the agents read it: a net-conf.json. */
 export function netConf(c: LabConfig): string {
   return `${JSON.stringify({
-    Network: c.network.clusterCIDR, Wiring: c.network.wiring, Gateway: c.network.gateway, Masquerade: c.network.masquerade, ...(c.network.mtu === undefined ? {} : { MTU: c.network.mtu }),
+    Network: c.network.clusterCIDR, Wiring: c.network.wiring, Gateway: c.network.gateway, IPAM: c.network.ipam, Masquerade: c.network.masquerade, ...(c.network.mtu === undefined ? {} : { MTU: c.network.mtu }),
     Backend: { Type: c.network.backend.type, VNI: c.network.backend.vni, Port: c.network.backend.port, CrossSubnet: c.network.backend.crossSubnet },
   })}\n`;
 }

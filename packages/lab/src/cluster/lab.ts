@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { PodwayError } from '@podway/errors';
 import { listenTcp, Netns } from '@podway/kernel';
 import { NETWORK_CONFIG_MAP } from '@podway/agent';
-import { ConfigMaps, Nodes, Pods, type Node, type ObjectClient, type Pod } from '@podway/kube';
+import { ConfigMaps, IPPools, Nodes, Pods, type Node, type ObjectClient, type Pod } from '@podway/kube';
 import { ApiServer, openLmdbStore } from '../apiserver/index.js';
 import { startControllers } from '../controllers/index.js';
 import { ImageStore } from '../images/index.js';
@@ -36,6 +36,9 @@ export interface LabOptions {
   readonly program: readonly string[];
   readonly emit: (e: LabEvent) => void;
 }
+
+/** The pool of a lab with ipam pools. */
+const DEFAULT_POOL = 'default';
 
 export class Lab {
   private readonly layout: LabLayout;
@@ -123,10 +126,17 @@ export class Lab {
       apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: NETWORK_CONFIG_MAP.name, namespace: NETWORK_CONFIG_MAP.namespace },
       data: { [NETWORK_CONFIG_MAP.key]: netConf(config) },
     });
-    const controllers = startControllers(this.server, { clusterRanges: [{ cidr: config.network.clusterCIDR, nodePrefix: config.network.nodeMask }] });
+    const pools = config.network.ipam === 'pools';
+    if (pools) {
+      await this.client.create(IPPools, {
+        apiVersion: 'podway.io/v1alpha1', kind: 'IPPool', metadata: { name: DEFAULT_POOL },
+        spec: { cidr: config.network.clusterCIDR, blockSize: config.network.blockSize },
+      });
+    }
+    const controllers = startControllers(this.server, { clusterRanges: pools ? [] : [{ cidr: config.network.clusterCIDR, nodePrefix: config.network.nodeMask }] });
     this.closers.push(...controllers.map((c) => () => c.stop()));
     // Nobody else writes to the Nodes before: they get their ranges in the order of the lab file.
-    await this.until(Nodes, config.nodes.length, 'pod ranges', (n: Node) => n.spec?.podCIDR !== undefined, () => 'it has no podCIDR');
+    if (!pools) await this.until(Nodes, config.nodes.length, 'pod ranges', (n: Node) => n.spec?.podCIDR !== undefined, () => 'it has no podCIDR');
     for (const n of config.nodes) this.admit(n);
   }
 

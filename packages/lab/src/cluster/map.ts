@@ -31,7 +31,7 @@ export function labMap(config: LabConfig, nodes: readonly Node[], pods: readonly
     nodes: [...nodes].sort((a, b) => (a.metadata?.name ?? '').localeCompare(b.metadata?.name ?? '', 'en', { numeric: true })).map((n) => ({
       name: n.metadata?.name ?? '',
       address: n.status?.addresses?.find((a) => a.type === 'InternalIP')?.address ?? '-',
-      podCIDR: n.spec?.podCIDR ?? '-',
+      podCIDR: (n.spec?.podCIDRs?.length ? n.spec.podCIDRs : [n.spec?.podCIDR ?? '-']).join(','),
       ready: condition(n, 'Ready'),
       pods: pods.filter((p) => p.spec?.nodeName === n.metadata?.name).map((p) => ({
         name: p.metadata?.name ?? '', namespace: p.metadata?.namespace ?? '', address: p.status?.podIP ?? '-', ready: condition(p, 'Ready'),
