@@ -7,10 +7,10 @@ import { labOption } from '../lab.js';
 export const command = defineCommand({
   name: 'ipam show',
   summary: 'Show which node has which addresses, and how many are left',
-  details: 'With IP pools one line a block, else one a range of a node. Addresses in use are counted from the records on the nodes.',
+  details: 'With IP pools one line a block, else one a range of a node. Addresses in use are counted from the records on the nodes.\nThe objects themselves: kubectl get ippools,ipblocks',
   arguments: {},
   options: { ...labOption },
-  examples: [['podway ipam show', 'per node: range or block, used, free'], ['kubectl get ippools,ipblocks', 'the objects, in a cluster with pools']],
+  examples: [['podway ipam show', 'per node: range or block, used, free'], ['podway ipam show -o json', 'for programs']],
   needsRoot: true,
   view: {
     table: (rows: readonly RangeUse[]) => ({
