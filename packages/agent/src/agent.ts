@@ -7,9 +7,9 @@
  * be served. While the API is out of reach nothing is taken away; pods can still be added with what
  * was last known.
  */
-import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isTemporary, writeDurably, type Ip } from '@podway/cni';
+import { writeDurably, type Ip } from '@podway/cni';
 import { isPodwayError, messageOf } from '@podway/errors';
 import { LinkRemover, Netns, RtNetlink } from '@podway/kernel';
 import { ConfigMaps, Nodes, Pods, type Node, type ObjectClient, type Pod } from '@podway/kube';
@@ -21,6 +21,7 @@ import type { AgentEvent } from './events.js';
 import { DiskStore, Ipam, setsOfPodCidrs } from './ipam/index.js';
 import { AddressPools, whoseRange } from './node/address-pools.js';
 import { desiredNode } from './node/desired.js';
+import { CONFLIST_NAME, conflist, recall, remember, removeTemporaries } from './node/files.js';
 import { BACKEND_ANNOTATION, localNode, peersOf } from './node/peers.js';
 import { backendOf } from './backends/index.js';
 import { birdDaemonControl } from './bgp/index.js';
@@ -58,10 +59,8 @@ const DEFAULT_RESYNC_MS = 30_000;
 /** How long the old way between nodes stays after the last node has left it. */
 const SETTLE_MS = 1000;
 const CHANGING_MS = 300;
-const TEND_MS = 500;
 /** How long an ADD waits for the API when the pod is not known yet. */
 const POD_LOOKUP_MS = 2000;
-export const CONFLIST_NAME = '10-podway.conflist';
 
 export class Agent {
   private readonly ns: Netns;
@@ -133,7 +132,7 @@ export class Agent {
       socketPath: o.socketPath,
       onEvent: (e) => {
         o.emit({ type: 'cni', ...e });
-        if (e.command === 'ADD' || e.command === 'DEL') this.tendSoon();
+        if (e.command === 'ADD' || e.command === 'DEL') this.pools?.tendSoon((work) => (this.working = this.working.then(work)));
       },
       handler: {
         add: after((r) => this.attachments.add(r)), del: after((r) => this.attachments.del(r)), check: after((r) => this.attachments.check(r)),
@@ -144,7 +143,7 @@ export class Agent {
     try {
       for (const file of ['node.json', 'network.json']) await removeTemporaries(o.stateDir, file);
       if (o.cniConfDir !== undefined) await removeTemporaries(o.cniConfDir, CONFLIST_NAME);
-      const remembered = await this.recall();
+      const remembered = await recall(o.stateDir, o.node);
       this.ipam = await Ipam.open({
         store: new DiskStore(join(o.stateDir, 'attachments')),
         sets: setsOfPodCidrs(remembered?.podCidrs ?? []),
@@ -207,16 +206,6 @@ export class Agent {
     return true;
   }
 
-  /** The use of blocks is told a moment after it changed, once for many. */
-  private tendSoon(): void {
-    if (!this.pools || this.tending) return;
-    this.tending = setTimeout(() => {
-      this.tending = undefined;
-      this.working = this.working.then(() => this.pools?.tend());
-    }, TEND_MS);
-  }
-
-  private tending: NodeJS.Timeout | undefined;
   private pools: AddressPools | undefined;
   private noAddresses: string | undefined;
 
@@ -304,9 +293,9 @@ export class Agent {
       if (!local) return;
       if (local.podCidrs.join() !== this.local?.podCidrs.join()) {
         this.ipam.setRanges(setsOfPodCidrs(local.podCidrs));
-        await this.remember(local);
+        await remember(this.o.stateDir, local);
       } else if (this.local === undefined || local.uplink.mtu !== this.local.uplink.mtu || local.uplink.address !== this.local.uplink.address) {
-        await this.remember(local);
+        await remember(this.o.stateDir, local);
       }
       this.local = local;
       await this.memory.save(this.known);
@@ -422,24 +411,10 @@ export class Agent {
   /** Why the cluster's present configuration was not taken over. */
   private problem: string | undefined;
 
-  private async remember(local: LocalNode): Promise<void> {
-    await writeDurably(join(this.o.stateDir, 'node.json'), `${JSON.stringify(local)}\n`);
-  }
-
-  private async recall(): Promise<LocalNode | undefined> {
-    try {
-      const local = JSON.parse(await readFile(join(this.o.stateDir, 'node.json'), 'utf8')) as LocalNode;
-      return local.name === this.o.node && Array.isArray(local.podCidrs) ? local : undefined;
-    } catch {
-      return undefined;
-    }
-  }
-
   /** Pods and what connects them stay as they are: a stopped agent harms no traffic. */
   async stop(): Promise<void> {
     for (const stop of this.stops.splice(0)) stop();
     clearTimeout(this.settling);
-    clearTimeout(this.tending);
     await this.working;
     await this.server?.close();
     await this.supervisor?.close();
@@ -447,16 +422,5 @@ export class Agent {
     await (this.ipam as Ipam | undefined)?.close();
     this.netlink.close();
     this.o.emit({ type: 'stopped' });
-  }
-}
-
-/** The configuration the runtime finds. Flannel's form: a list, so that others can be chained behind. */
-export const conflist = (): string =>
-  `${JSON.stringify({ cniVersion: '1.1.0', name: 'podway', plugins: [{ type: 'podway-cni', capabilities: { ips: true, mac: true } }] }, null, 2)}\n`;
-
-/** What a crash left of files that were being written: only those of this name, the directory may be shared. */
-async function removeTemporaries(dir: string, name: string): Promise<void> {
-  for (const file of await readdir(dir).catch(() => [])) {
-    if (isTemporary(file) && file.endsWith(`-${name}`)) await rm(join(dir, file), { force: true });
   }
 }

@@ -1,4 +1,5 @@
 export * from './agent.js';
+export { CONFLIST_NAME, conflist } from './node/files.js';
 export * from './attachments.js';
 export * from './config.js';
 export * from './events.js';

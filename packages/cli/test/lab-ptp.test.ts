@@ -18,12 +18,14 @@ test("wiring ptp as kind's: three routes in the pod, one a pod on the node; a no
   ]);
   const host = lines(await good('node', 'exec', 'm3', ...at, '--', 'ip', 'route', 'show', '10.244.2.2'));
   assert.match(host[0] ?? '', /^10\.244\.2\.2 dev veth[0-9a-f]{11} scope host$/);
-  for (const backend of ['host-gw', 'bgp', 'vxlan']) {
+  for (const backend of ['host-gw', 'vxlan', 'bgp']) {
     await good('network', 'set', backend, ...at);
     for (const to of ['web-d', 'web-b']) assert.match(await good('trace', 'web-a', to, ...at), /Predicted: delivered to .* Observed: the same\./, `${backend}, ${to}`);
   }
   const joined = JSON.parse(await good('node', 'add', 'm4', ...at, '-o', 'json')) as { steps: { name: string }[] };
-  assert.deepEqual(joined.steps.map((s) => s.name).slice(2, 4), ['tunnel flannel.1', 'routes to 3 peers']);
+  // No bridge to wait for. It begins as the lab did, with VXLAN, and changes over as it learns of the cluster's BGP.
+  const steps = joined.steps.map((s) => s.name);
+  assert.ok(steps.includes('routes to 3 peers') && steps.at(-1) === 'Ready' && !steps.some((s) => s.startsWith('bridge')), steps.join(', '));
   await good('delete', 'pod', 'web-d', ...at);
   assert.equal(await good('node', 'exec', 'm3', ...at, '--', 'ip', 'route', 'show', '10.244.2.2'), '');
   assert.match(await good('network', 'check', ...at), /Every node has what it should have/);

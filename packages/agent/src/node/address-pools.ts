@@ -19,6 +19,8 @@ export interface AddressPoolsOptions {
 /** Podway's own of a block: network (the VTEP's), gateway and, in IPv4, broadcast. */
 const OWN_ADDRESSES = { 4: 3n, 6: 2n } as const;
 
+const TEND_MS = 500;
+
 export class AddressPools {
   private readonly keeper: BlockKeeper;
   private readonly told = new Map<string, string>();
@@ -73,6 +75,16 @@ export class AddressPools {
     }
   }
 
+  /** A moment after something changed, once for many. @param queue does it among the other work on the node */
+  tendSoon(queue: (work: () => Promise<void>) => void): void {
+    this.tending ??= setTimeout(() => {
+      this.tending = undefined;
+      queue(() => this.tend());
+    }, TEND_MS);
+  }
+
+  private tending: NodeJS.Timeout | undefined;
+
   private async tell(name: string, cidr: Cidr): Promise<void> {
     const used = this.o.ipam.heldIn(cidr);
     const free = Number(cidrSize(cidr) - OWN_ADDRESSES[cidr.family]) - used;
@@ -83,6 +95,7 @@ export class AddressPools {
   }
 
   close(): void {
+    clearTimeout(this.tending);
     this.keeper.close();
   }
 }

@@ -41,10 +41,12 @@ export function planBackends(
   const problems: PeerProblem[] = [];
   for (const peer of peers) {
     const refusal = wanted.refuses(config, local, peer);
-    const reached = wanted.learnsRoutes === undefined || previous === undefined || hasLearned(wanted.learnsRoutes, peer, routes);
+    // A node that has never known the old way (it joined during the change) has none to be kept up.
+    const takesOld = previous && old && old.refuses(previous, local, peer) === undefined;
+    const reached = !takesOld || wanted.learnsRoutes === undefined || previous === undefined || hasLearned(wanted.learnsRoutes, peer, routes);
     if (refusal === undefined && reached) now.push(peer);
     else if (refusal === undefined) both.push(peer);
-    else if (previous && old && old.refuses(previous, local, peer) === undefined) still.push(peer);
+    else if (takesOld) still.push(peer);
     else problems.push({ node: peer.name, reason: refusal });
   }
   const settled = previous === undefined || (still.length + both.length === 0 && !peers.some((p) => p.ends.uses === previous.backend.type));
