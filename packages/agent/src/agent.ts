@@ -13,14 +13,15 @@ import { writeDurably, type Ip } from '@podway/cni';
 import { isPodwayError, messageOf } from '@podway/errors';
 import { LinkRemover, Netns, RtNetlink } from '@podway/kernel';
 import { ConfigMaps, Nodes, Pods, type Node, type ObjectClient, type Pod } from '@podway/kube';
-import { observe } from '@podway/netstate';
+import { apply, nftTables, observe, type NftObject } from '@podway/netstate';
 import { Attachments } from './attachments.js';
 import type { LocalNode, Peer } from './backends/backend.js';
 import type { NetworkConfig } from './config.js';
 import type { AgentEvent } from './events.js';
 import { DiskStore, Ipam, setsOfPodCidrs } from './ipam/index.js';
+import { HostPorts } from './hostports/index.js';
 import { AddressPools, whoseRange } from './node/address-pools.js';
-import { desiredNode } from './node/desired.js';
+import { desiredNode, familiesOf, podwayTable } from './node/desired.js';
 import { CONFLIST_NAME, conflist, recall, remember, removeTemporaries } from './node/files.js';
 import { BACKEND_ANNOTATION, localNode, peersOf } from './node/peers.js';
 import { backendOf } from './backends/index.js';
@@ -75,6 +76,7 @@ export class Agent {
   private plan: BackendPlan | undefined;
   private readonly reconciler: Reconciler;
   private readonly podSides: PodSides;
+  private readonly hostPorts: HostPorts;
   private readonly nodes = new Map<string, Node>();
   /** Of this node. */
   private readonly pods = new Map<string, Pod>();
@@ -99,6 +101,7 @@ export class Agent {
     this.netlink = RtNetlink.open(this.ns);
     this.remover = new LinkRemover(this.ns);
     this.podSides = new PodSides(o.emit);
+    this.hostPorts = new HostPorts({ node: this.ns, netlink: this.netlink, families: () => familiesOf(this.config), mend: (why) => this.mendTable(why) });
     this.reconciler = new Reconciler(this.ns, this.netlink, this.config.clusterCidrs, o.emit);
   }
 
@@ -152,6 +155,7 @@ export class Agent {
       for (const p of this.ipam.problems) o.emit({ type: 'damaged-record', file: p.file, reason: p.reason });
       this.attachments = new Attachments({
         node: this.ns, netlink: this.netlink, remover: this.remover, ipam: this.ipam, emit: o.emit,
+        hostPorts: this.hostPorts, table: () => this.table(),
         ready: () => this.readiness(),
         annotations: (pod) => this.annotations(pod),
         grow: (wanted) => this.grow(wanted),
@@ -180,6 +184,19 @@ export class Agent {
   private readiness(): { config: NetworkConfig; mtu: number } | { reason: string } {
     if (this.local && this.standing) return { config: this.config, mtu: this.plan?.mtu ?? planBackends(this.config, this.previous, this.local, []).mtu };
     return { reason: this.local ? 'the devices that pods rest on could not be made; see the agent log' : (this.noAddresses ?? `node ${this.o.node} has no pod CIDR or no uplink yet`) };
+  }
+
+  private table(): NftObject[] {
+    return podwayTable(this.config, this.local?.podCidrs ?? [], this.ipam.list());
+  }
+
+  /** For an ADD whose host ports the table would not take: it was altered, or taken away. */
+  private mendTable(why: string): void {
+    const [desired] = nftTables(this.table());
+    if (!desired) return;
+    const { failed } = apply(this.ns, [{ kind: 'nft', op: 'change', key: `${desired.family} ${desired.name}`, desired, reason: why }]);
+    if (failed[0]) throw failed[0].error;
+    this.o.emit({ type: 'changed', change: `make nftables table ${desired.name} anew: ${why}` });
   }
 
   /** From the watch, which costs nothing; a pod that it has not brought yet is asked for. */
@@ -419,6 +436,7 @@ export class Agent {
     await this.server?.close();
     await this.supervisor?.close();
     await this.remover.close();
+    this.hostPorts.close();
     await (this.ipam as Ipam | undefined)?.close();
     this.netlink.close();
     this.o.emit({ type: 'stopped' });

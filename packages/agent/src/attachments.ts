@@ -1,8 +1,8 @@
 /**
  * CNI's verbs on this node. The order that makes a crash at any instruction harmless:
  *
- *   ADD  record `adding` (durable) → device with everything on it → record `ready` (durable) → answer
- *   DEL  record `deleting` (durable) → device → record removed (durable), which frees the address
+ *   ADD  record `adding` (durable) → device with everything on it, shaper, host ports → record `ready` (durable) → answer
+ *   DEL  record `deleting` (durable) → host ports → device and shaper → record removed (durable), which frees the address
  *
  * A device therefore never exists without a record that names it, and an address is free only when
  * its device is gone. A restart rolls back what was `adding` and finishes what was `deleting`.
@@ -12,11 +12,14 @@ import {
 } from '@podway/cni';
 import { isPodwayError, messageOf } from '@podway/errors';
 import { Pods, type ObjectClient } from '@podway/kube';
-import { Netns, TABLE_MAIN, type LinkRemover, type RtNetlink } from '@podway/kernel';
+import { Netns, TABLE_MAIN, writeSysctl, type LinkRemover, type NftObject, type RtNetlink } from '@podway/kernel';
 import { ALIAS_PREFIX, describe, diff, mergeStates, observe, type NetnsState } from '@podway/netstate';
 import type { NetworkConfig } from './config.js';
 import type { AgentEvent } from './events.js';
-import { holderName, keyOf, requestedByAnnotation, requestedByText, type AttachmentRecord, type Ipam, type ReserveRequest } from './ipam/index.js';
+import { holderName, keyOf, requestedByAnnotation, requestedByText, type AttachmentKey, type AttachmentRecord, type Ipam, type ReserveRequest } from './ipam/index.js';
+import { chainedTo } from './chained.js';
+import { hostPortProblems, hostPortsOf, refuseTaken, routeLocalnet, type HostPorts } from './hostports/index.js';
+import { ifbName, shape, shapingOf, shapingState, unshape } from './shaping/index.js';
 import { macOf } from './node/addresses.js';
 import { FurtherNetworks } from './networks/further.js';
 import { selectedNetworks } from './networks/selection.js';
@@ -31,6 +34,9 @@ export interface AttachmentContext {
   readonly ipam: Ipam;
   /** Undefined, with the reason, until the node's part of the network stands. */
   ready(): { readonly config: NetworkConfig; readonly mtu: number } | { readonly reason: string };
+  readonly hostPorts: HostPorts;
+  /** Podway's nftables table as it must be now. */
+  table(): readonly NftObject[];
   /** The pod's annotations; an empty object when they cannot be had. */
   annotations(pod: { readonly namespace: string; readonly name: string; readonly uid: string | undefined }): Promise<Readonly<Record<string, string>>>;
   /** More addresses, when there are none left (pools) or a certain one is asked for; false when there are none to be had. */
@@ -90,38 +96,29 @@ export class Attachments implements CniHandler {
   private async addOne(req: CniRequest): Promise<CniResult> {
     const ready = this.mustBeReady();
     const pod = requirePod(req.args);
-    const netnsPath = req.netns!;
-    const ns = openNetns(netnsPath);
+    const ns = openNetns(req.netns!);
     try {
+      const hostPorts = hostPortsOf(req.config.runtimeConfig.portMappings);
+      const shaping = shapingOf(req.config.runtimeConfig.bandwidth, ready.mtu);
       const repeated = await this.repeated(req, ns, ready.config, ready.mtu);
       if (repeated) return repeated;
-      const fixed = await this.requested(req, pod);
-      const { record } = await this.reserve(fixed, {
-        containerId: req.containerId, ifname: req.ifname, network: req.config.name, netns: netnsPath,
+      const behind = req.config.prevResult && chainedTo(this.c.netlink, ns, { ifname: req.ifname, result: req.config.prevResult, hostPorts, shaping });
+      const fixed = behind ? [] : await this.requested(req, pod);
+      const record = await this.reserve({
+        containerId: req.containerId, ifname: req.ifname, network: req.config.name, netns: req.netns!,
         pod: { namespace: pod.namespace, name: pod.name, ...(pod.uid === undefined ? {} : { uid: pod.uid }) },
         fixed,
-        name: (ips) => ({ mac: (req.config.runtimeConfig.mac ?? req.args.MAC ?? macOf(formatIp(ips[0]!))).toLowerCase(), hostIfname: hostIfname(req) }),
+        ...(behind ? { given: behind.ips } : {}),
+        more: { ...(hostPorts.length ? { hostPorts } : {}), ...(shaping ? { shaping } : {}), ...(behind ? { chained: behind.chained } : {}) },
+        name: (ips) => behind
+          ? { mac: behind.mac, hostIfname: behind.hostIfname }
+          : { mac: (req.config.runtimeConfig.mac ?? req.args.MAC ?? macOf(formatIp(ips[0]!))).toLowerCase(), hostIfname: hostIfname(req) },
       });
-      // From here on every step has its reverse: the device, then the record with its address.
+      // From here on every step has its reverse: shaping, host ports, the device, then the record with its address.
       try {
-        const wiring = wiringOf(ready.config);
-        const sharedDevice = wiring.sharedDevice(ready.config);
-        const shared = sharedDevice === undefined ? undefined : this.c.netlink.mustLink(sharedDevice);
-        const context: WiringContext = { config: ready.config, mtu: ready.mtu, node: this.c.node, netlink: this.c.netlink, shared };
-        const result = wiring.resultOf(context, record);
-        // The disk works while the kernel does; the record is in force only when the device is there.
-        const recorded = this.c.ipam.prepareReady(record, result);
-        try {
-          wiring.wire(context, ns, record);
-        } catch (e) {
-          await recorded.discard();
-          throw e;
-        }
-        await recorded.commit();
-        return result;
+        return await this.make(record, req, ns, ready);
       } catch (e) {
-        await this.unwireRecord(record);
-        await this.c.ipam.release(record);
+        await this.remove(record).catch((x: unknown) => this.c.emit({ type: 'failed', doing: `take back the attachment of ${holderName(record)}`, error: messageOf(x) }));
         throw e;
       }
     } finally {
@@ -130,15 +127,39 @@ export class Attachments implements CniHandler {
   }
 
   /** With the node's ranges growing under it. Several at once may have to ask again: what was gained is given to others too. */
-  private async reserve(fixed: readonly Ip[], req: ReserveRequest): Promise<{ record: AttachmentRecord }> {
+  private async reserve(req: ReserveRequest & { readonly fixed: readonly Ip[] }): Promise<AttachmentRecord> {
     for (let n = 0; ; n++) {
+      // Nothing between this look and the record, each time: `reserve` puts it into the index at once.
+      refuseTaken(req.more?.hostPorts ?? [], req, this.c.ipam.list());
       try {
-        return await this.c.ipam.reserve(req);
+        return (await this.c.ipam.reserve(req)).record;
       } catch (e) {
-        const outside = isCniError(e, 'ADDRESS_TAKEN') && fixed.length > 0 && fixed.every((ip) => this.c.ipam.holder(ip) === undefined);
-        if (n === GROW_LIMIT || !(isCniError(e, 'RANGE_EXHAUSTED') || outside) || !(await this.c.grow?.(outside ? fixed : []))) throw e;
+        const outside = isCniError(e, 'ADDRESS_TAKEN') && req.fixed.length > 0 && req.fixed.every((ip) => this.c.ipam.holder(ip) === undefined);
+        if (n === GROW_LIMIT || !(isCniError(e, 'RANGE_EXHAUSTED') || outside) || !(await this.c.grow?.(outside ? req.fixed : []))) throw e;
       }
     }
+  }
+
+  private async make(record: AttachmentRecord, req: CniRequest, ns: Netns, ready: { config: NetworkConfig; mtu: number }): Promise<CniResult> {
+    // What another plugin has wired stays as it is.
+    const wiring = record.chained ? undefined : wiringOf(ready.config);
+    const sharedDevice = wiring?.sharedDevice(ready.config);
+    const shared = sharedDevice === undefined ? undefined : this.c.netlink.mustLink(sharedDevice);
+    const context: WiringContext = { config: ready.config, mtu: ready.mtu, node: this.c.node, netlink: this.c.netlink, shared };
+    const result = wiring ? wiring.resultOf(context, record) : req.config.prevResult ?? {};
+    // The disk works while the kernel does; the record is in force only when the device is there.
+    const recorded = this.c.ipam.prepareReady(record, result);
+    try {
+      wiring?.wire(context, ns, record);
+      shape(this.c.netlink, record);
+      this.c.hostPorts.add(record);
+      if (record.chained && record.hostPorts) writeSysctl(this.c.node, routeLocalnet(record.chained.dev), '1');
+    } catch (e) {
+      await recorded.discard();
+      throw e;
+    }
+    await recorded.commit();
+    return result;
   }
 
   /** A second ADD of the same attachment: its first answer, if all of it still stands. */
@@ -147,11 +168,11 @@ export class Attachments implements CniHandler {
     if (!record) return undefined;
     if (record.phase === 'ready' && record.result && record.netns === req.netns) {
       const wrong = this.compare(record, ns, config, mtu);
-      if (wrong.length === 0) return record.result;
+      // What a plugin before this one answers the second time is its own affair, and is handed on.
+      if (wrong.length === 0) return record.chained ? req.config.prevResult ?? record.result : record.result;
     }
     // Left from an attempt that did not end, or its namespace is another one by now: begin afresh.
-    await this.unwireRecord(record);
-    await this.c.ipam.release(record);
+    await this.remove(record);
     return undefined;
   }
 
@@ -170,15 +191,18 @@ export class Attachments implements CniHandler {
     const record = this.c.ipam.get(req);
     if (record) await this.remove(record);
     else {
-      await this.unwire(hostIfname(req));
+      await this.unwire(req, hostIfname(req));
       // A damaged record of this attachment keeps its addresses until now.
       await this.c.ipam.release(req);
     }
   }
 
+  /** Everything of an attachment, in reverse. What is not there any more is removed already. */
   private async remove(record: AttachmentRecord): Promise<void> {
     await this.c.ipam.markDeleting(record);
     if (record.networks) await this.further?.del(record);
+    this.c.hostPorts.remove(record);
+    if (record.chained) unshape(this.c.netlink, record);
     await this.unwireRecord(record);
     await this.c.ipam.release(record);
   }
@@ -216,17 +240,23 @@ export class Attachments implements CniHandler {
   /** What differs between the record and the kernel, in words: for CHECK, for a repeated ADD and for a restart. */
   compare(record: AttachmentRecord, pod: Netns, config: NetworkConfig, mtu: number): string[] {
     const wiring = wiringOf(config);
-    const want = { host: mergeStates('', wiring.hostState(config, record, mtu)), pod: wiring.podState(config, record, mtu) };
-    const host = observe(this.c.node, { nft: false, sysctls: Object.keys(want.host.sysctls) });
+    const none = { rules: [], neighbours: [], fdb: [], nft: [] };
+    const want = mergeStates('', record.chained ? {} : wiring.hostState(config, record, mtu), shapingState(record));
+    const host = observe(this.c.node, { nft: record.hostPorts !== undefined, sysctls: Object.keys(want.sysctls) });
     const nothingGoes = { aliasPrefix: ALIAS_PREFIX, nftTables: [], managesAddress: () => false };
     // Only what belongs to this pod: the rest of the node is not what an attachment answers for.
-    const dsts = new Set(want.host.routes.map((r) => r.dst));
+    const devices = [record.hostIfname, ifbName(record)];
+    const dsts = new Set(want.routes.map((r) => r.dst));
     const onlyThis: NetnsState = {
-      ...host, links: host.links.filter((l) => l.name === record.hostIfname), addresses: host.addresses.filter((a) => a.dev === record.hostIfname),
-      routes: host.routes.filter((r) => dsts.has(r.dst) && r.table === TABLE_MAIN), rules: [], neighbours: [], fdb: [],
+      ...host, ...none, links: host.links.filter((l) => devices.includes(l.name)), qdiscs: host.qdiscs.filter((q) => devices.includes(q.dev)),
+      addresses: host.addresses.filter((a) => a.dev === record.hostIfname), routes: host.routes.filter((r) => dsts.has(r.dst) && r.table === TABLE_MAIN),
+      sysctls: host.sysctls,
     };
-    return [...diff(want.host, onlyThis, nothingGoes), ...diff(want.pod, observe(pod, { nft: false }), nothingGoes)]
-      .filter((x) => x.op !== 'delete').map((x) => describe(x));
+    return [
+      // A shaper that was not asked for is wrong as well.
+      ...diff(want, onlyThis, nothingGoes).filter((x) => x.op !== 'delete' || x.kind === 'link' || x.kind === 'qdisc'),
+      ...(record.chained ? [] : diff(wiring.podState(config, record, mtu), observe(pod, { nft: false }), nothingGoes).filter((x) => x.op !== 'delete')),
+    ].map((x) => describe(x)).concat(record.hostPorts ? hostPortProblems(record, this.c.table(), host.nft) : []);
   }
 
   async gc(req: CniGcRequest): Promise<void> {
@@ -240,7 +270,7 @@ export class Attachments implements CniHandler {
         } else {
           // A damaged record: all that is known is whose it was.
           const addresses = this.c.ipam.problems.filter((p) => p.key && keyOf(p.key) === keyOf(key)).flatMap((p) => p.addresses);
-          await this.unwire(hostIfname(key));
+          await this.unwire(key, hostIfname(key));
           await this.c.ipam.release(key);
           this.c.emit({ type: 'collected', attachment: keyOf(key), pod: 'a damaged record', addresses });
         }
@@ -255,21 +285,22 @@ export class Attachments implements CniHandler {
 
   /** Host ends that carry our mark but stand in no record. That of a damaged record may serve a pod: it stays until DEL or GC. */
   async sweepDevices(): Promise<void> {
-    const damaged = this.c.ipam.problems.flatMap((p) => (p.key ? [hostIfname(p.key)] : []));
-    const known = new Set([...this.c.ipam.list().map((r) => r.hostIfname), ...damaged]);
+    const damaged = this.c.ipam.problems.flatMap((p) => (p.key ? [hostIfname(p.key), ifbName(p.key)] : []));
+    const known = new Set([...this.c.ipam.list().flatMap((r) => [r.hostIfname, ifbName(r)]), ...damaged]);
     for (const link of this.c.netlink.links()) {
-      if (link.kind !== 'veth' || !link.alias?.startsWith(ALIAS_PREFIX) || known.has(link.name)) continue;
-      if (await this.unwire(link.name)) this.c.emit({ type: 'orphan', link: link.name, alias: link.alias });
+      if ((link.kind !== 'veth' && link.kind !== 'ifb') || !link.alias?.startsWith(ALIAS_PREFIX) || known.has(link.name)) continue;
+      if (await this.c.remover.remove(link.index, link.name)) this.c.emit({ type: 'orphan', link: link.name, alias: link.alias });
     }
   }
 
   private async unwireRecord(record: AttachmentRecord): Promise<void> {
-    if (record.further !== undefined) inNetns(record.netns, (pod) => removeRules(pod, record));
-    await this.unwire(record.hostIfname);
+    if (record.further !== undefined && !record.chained) inNetns(record.netns, (pod) => removeRules(pod, record));
+    await this.unwire(record, record.hostIfname);
   }
 
-  private unwire(hostName: string): Promise<boolean> {
-    return unwire(this.c.netlink, this.c.remover, hostName);
+  /** Host end and shaper, in one wait. */
+  private unwire(key: AttachmentKey, hostName: string): Promise<boolean> {
+    return unwire(this.c.netlink, this.c.remover, [hostName, ifbName(key)]);
   }
 
   status(_req: CniStatusRequest): Promise<void> {
@@ -282,7 +313,7 @@ export class Attachments implements CniHandler {
     for (const record of this.c.ipam.list()) {
       if (record.phase === 'ready') {
         // The machine was restarted, or the pod ended while nobody listened: neither end nor namespace is there any more.
-        if (this.c.netlink.link(record.hostIfname) || namespaceExists(record.netns)) continue;
+        if ((record.hostIfname !== '' && this.c.netlink.link(record.hostIfname)) || namespaceExists(record.netns)) continue;
         // What plugins of further networks keep on the node (addresses) does not go with the namespace.
         await this.remove(record).catch((e: unknown) => this.c.emit({ type: 'failed', doing: `take away ${keyOf(record)}`, error: messageOf(e) }));
         this.c.emit({ type: 'collected', attachment: keyOf(record), pod: holderName(record), addresses: record.ips.map((i) => i.address) });

@@ -15,11 +15,23 @@ const skip = needsRoot || cannotTrace();
 /** More calls than any ADD or DEL makes: the end of a test that would not end. */
 const LIMIT = 400;
 
+/** What the pod that is tried asks for: everything that an ADD can make. */
+const ASKED = conf('1.1.0', { runtimeConfig: {
+  portMappings: [{ hostPort: 8080, containerPort: 80 }, { hostPort: 5353, containerPort: 53, protocol: 'udp' }],
+  bandwidth: { ingressRate: 10_000_000, egressRate: 10_000_000 },
+} });
+/** Host ports that stand in the node's table, shapers and IFB devices on the node. */
+function extras(node: TestNode): string[] {
+  const s = node.state();
+  const elements = s.nft.flatMap((o) => (Array.isArray(o['map']?.['elem']) ? (o['map']['elem'] as unknown[]).map((e) => JSON.stringify(e)) : []));
+  return [...elements, ...s.links.filter((l) => l.kind === 'ifb').map((l) => l.name), ...s.qdiscs.filter((q) => q.tbf || q.redirect).map((q) => `${q.dev} ${q.kind}`)];
+}
 const valid = (...pods: TestPod[]): string => conf('1.1.0', { 'cni.dev/valid-attachments': pods.map((p) => ({ containerID: p.name, ifname: 'eth0' })) });
 const linksIn = (pod: TestPod): string[] => RtNetlink.with(pod.ns, (nl) => nl.links().map((l) => l.name).sort());
 
 /** Nothing is there but the pod that has been there all along, and that is whole. */
 async function assertOnly(node: TestNode, keep: TestPod, gone: readonly TestPod[], host: string, when: string): Promise<void> {
+  assert.deepEqual(extras(node), [], when);
   assert.deepEqual(await node.leavings(), { links: [host], files: [`attachments/${keep.name}@eth0.json`] }, when);
   for (const pod of gone) assert.deepEqual(linksIn(pod), ['lo'], when);
   assert.equal((await node.cni('CHECK', keep.vars)).code, 0, when);
@@ -30,11 +42,12 @@ const FOLLOW_UPS = ['GC', 'DEL', 'ADD again'] as const;
 
 async function followUp(how: (typeof FOLLOW_UPS)[number], node: TestNode, keep: TestPod, x: TestPod, y: TestPod, when: string): Promise<void> {
   if (how === 'ADD again') {
-    const [again, other] = [await node.cni('ADD', x.vars), await node.cni('ADD', y.vars)];
+    const [again, other] = [await node.cni('ADD', x.vars, ASKED), await node.cni('ADD', y.vars)];
     assert.deepEqual([again.code, other.code], [0, 0], `${when}: ${JSON.stringify([again.out, other.out])}`);
     const given = ['10.244.0.2', addressIn(again.out), addressIn(other.out)];
     assert.equal(new Set(given).size, 3, `${when}: given twice: ${given.join(', ')}`);
     for (const p of [x, y]) assert.equal((await node.cni('CHECK', p.vars)).code, 0, when);
+    assert.equal(extras(node).length, 2 * 2 + 1 + 3, `${when}: two mappings in two maps, an IFB device, three qdiscs`);
     for (const p of [x, y]) assert.equal((await node.cni('DEL', p.vars)).code, 0, when);
   } else if (how === 'DEL') assert.equal((await node.cni('DEL', x.vars)).code, 0, when);
   else assert.equal((await node.cni('GC', {}, valid(keep))).code, 0, when);
@@ -77,11 +90,12 @@ describe('killed with -9 at every step', { concurrency: 2 }, () => {
           /** One call of the verb, up to the last thing the agent does for it: the line in its log. */
           const call = async (): Promise<Awaited<ReturnType<typeof node.cni>>> => {
             agent.events.length = 0;
-            const answer = await node.cni(verb, x.vars);
+            const answer = await node.cni(verb, x.vars, ASKED);
             await until('the agent is done or dead', () => told() || agent.dead);
             return answer;
           };
-          if (verb === 'DEL') await net.added(node, x);
+          const addX = async (): Promise<void> => assert.equal((await node.cni('ADD', x.vars, ASKED)).code, 0);
+          if (verb === 'DEL') await addX();
           const log = join(net.dir, 'calls');
           const logger = await logCalls(agent.pid, log);
           assert.equal((await call()).code, 0);
@@ -90,7 +104,7 @@ describe('killed with -9 at every step', { concurrency: 2 }, () => {
           const points = await everyPoint(callsIn(log).filter(changes), async (point, index) => {
             const how = FOLLOW_UPS[index % FOLLOW_UPS.length]!;
             const when = `${verb}, killed at ${point.call} ${point.n}, then ${how}`;
-            if (verb === 'DEL') await net.added(node, x);
+            if (verb === 'DEL') await addX();
             const tracer = await killAtCall(agent.pid, point);
             const answer = await call();
             await tracer.detach();

@@ -4,7 +4,7 @@
  */
 import { Command, CommanderError, Option as CommanderOption, Argument as CommanderArgument } from 'commander';
 import type { EventEmitter } from 'node:events';
-import { PodwayError } from '@podway/errors';
+import { nearest, PodwayError } from '@podway/errors';
 import { optionName, type CommandModule, type Surroundings } from './command.js';
 import { errorJson, renderError, usageError } from './errors.js';
 import { EXIT, exitCodeOf } from './exit-codes.js';
@@ -178,30 +178,6 @@ function unknownCommand(parent: Command): never {
 }
 
 const pathOf = (c: Command): string[] => (c.parent ? [...pathOf(c.parent), c.name()] : []);
-
-/** The name at the smallest edit distance, if it is near enough to be a slip. */
-export function nearest(word: string, names: readonly string[]): string | undefined {
-  let best: { name: string; distance: number } | undefined;
-  for (const name of names) {
-    const distance = editDistance(word, name);
-    if (distance <= Math.max(1, Math.floor(name.length * 0.4)) && (!best || distance < best.distance)) best = { name, distance };
-  }
-  return best?.name;
-}
-
-/** Insertions, deletions, replacements, and swaps of neighbours (optimal string alignment). */
-export function editDistance(a: string, b: string): number {
-  const d = Array.from({ length: a.length + 1 }, (_, i) => Array.from({ length: b.length + 1 }, (__, j) => (i ? (j ? 0 : i) : j)));
-  for (let i = 1; i <= a.length; i++) {
-    for (let j = 1; j <= b.length; j++) {
-      const same = a[i - 1] === b[j - 1] ? 0 : 1;
-      let least = Math.min(d[i - 1]![j]! + 1, d[i]![j - 1]! + 1, d[i - 1]![j - 1]! + same);
-      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) least = Math.min(least, d[i - 2]![j - 2]! + 1);
-      d[i]![j] = least;
-    }
-  }
-  return d[a.length]![b.length]!;
-}
 
 function addCommand(c: Command, command: CommandModule, run: Runner): void {
   c.summary(command.summary).description(command.details ? `${command.summary}.\n\n${command.details}` : `${command.summary}.`);

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { sinceText } from '../src/bgp.js';
+import { bgpKeys } from '../src/bgp-options.js';
 import { command as routes } from '../src/commands/bgp-routes.js';
 import { command as status } from '../src/commands/bgp-status.js';
 import { renderTable } from '../src/table.js';
@@ -33,7 +34,7 @@ test('bgp status: as operators know it, with the reason of what does not stand',
   const wide = renderTable(status.view.table!(shown, true, style)).split('\n');
   assert.match(wide[1]!, /64512 +64512 +172\.18\.0\.3 +80\.5\/90 +mesh_172_18_0_3$/);
   assert.deepEqual(status.view.names!(shown), ['m1/mesh_172_18_0_3', 'm1/external_172_18_0_1']);
-  assert.match(renderTable(status.view.table!({ sessions: [], silent: [] }, false, style)), /No node has a BGP session/);
+  assert.match(renderTable(status.view.table!({ sessions: [], silent: [] }, false, style)), /Nobody has a BGP session: the mesh is off/);
 });
 
 test('bgp routes: what is used has a star', () => {
@@ -53,4 +54,26 @@ test('since: the day only when it was another one', () => {
   assert.equal(sinceText('2026-11-21 01:41:59.123', now), '01:41:59');
   assert.equal(sinceText('2026-11-20 01:41:59', now), '2026-11-20 01:41:59');
   assert.equal(sinceText('01:41', now), '01:41');
+});
+
+const none = { asn: undefined, mesh: false, noMesh: false, reflectors: [], peer: [], noPeers: false };
+
+test('network set bgp: what is given wins, what is not stays, and what cannot be is said', () => {
+  const old = { Peers: [{ Address: '172.18.1.1', ASN: 65001 }, { Address: '172.18.2.1', ASN: 65002 }], Mesh: false };
+  assert.deepEqual(bgpKeys('bgp', none, old), {});
+  assert.deepEqual(bgpKeys('bgp', { ...none, mesh: true, asn: 64600 }, old), { ASN: 64600, Mesh: true, Reflectors: [] });
+  assert.deepEqual(bgpKeys('bgp', { ...none, noPeers: true, peer: ['fd00::1,asn=65003,nodes=rack=r1,import=10.0.0.0/8+10.9.0.0/16,multihop=2,password=a=b'] }, old), {
+    Peers: [{ Address: 'fd00::1', ASN: 65003, NodeSelector: 'rack=r1', Import: ['10.0.0.0/8', '10.9.0.0/16'], Multihop: 2, Password: 'a=b' }],
+  });
+  assert.deepEqual(bgpKeys('bgp', { ...none, peer: ['172.18.2.1,asn=65009'] }, old), { Peers: [{ Address: '172.18.1.1', ASN: 65001 }, { Address: '172.18.2.1', ASN: 65009 }] });
+  const wrong: readonly (readonly [string, Parameters<typeof bgpKeys>[1], RegExp])[] = [
+    ['vxlan', { ...none, asn: 5, noMesh: true }, /--asn, --no-mesh: only for bgp, and the backend asked for is vxlan/],
+    ['bgp', { ...none, mesh: true, reflectors: ['m1'] }, /--mesh and --reflectors exclude each other/],
+    ['bgp', { ...none, peer: ['m1,asn=1'] }, /"m1" is no address/],
+    ['bgp', { ...none, peer: ['10.0.0.1'] }, /its AS number is missing/],
+    ['bgp', { ...none, peer: ['10.0.0.1,asn=1,colour=red'] }, /"colour=red" is not KEY=VALUE with a known key/],
+    ['bgp', { ...none, peer: ['10.0.0.1,asn=x'] }, /asn="x" is no number/],
+    ['bgp', { ...none, peer: ['10.0.0.1,asn=1', '10.0.0.1,asn=2'] }, /10\.0\.0\.1 is there twice/],
+  ];
+  for (const [backend, o, message] of wrong) assert.throws(() => bgpKeys(backend, o, old), message);
 });

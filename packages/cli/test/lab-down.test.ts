@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { Netns, NETNS_DIR } from '@podway/kernel';
 import { belongings, binary, LabLayout, readRecords } from '@podway/lab/client';
-import { good, holding, kill, labName, machine, namespacesOf, naming, needsRoot, podway, scratch, smallLab, start, stateOf, until, upSmall } from './lab-support.js';
+import { good, holding, kill, labName, machine, namespacesOf, naming, needsRoot, podway, quietly, scratch, smallLab, start, stateOf, until, upSmall } from './lab-support.js';
 
 /** Nothing of the lab is left: not its names, not its namespaces, not a change of the machine's own. */
 async function nothingLeft(lab: string, before: readonly string[], namespaces: ReadonlySet<string>): Promise<void> {
@@ -26,7 +26,8 @@ async function down(lab: string): Promise<{ processes: number; namespaces: strin
 
 const labPid = (lab: string): number => stateOf(lab).pid;
 const agents = (lab: string): number[] => belongings(new LabLayout(lab)).processes.filter((pid) => {
-  const args = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+  // A short-lived one of the lab may have ended since.
+  const args = (quietly(() => readFileSync(`/proc/${pid}/cmdline`, 'utf8')) ?? '').split('\0');
   return args.includes('agent') && args.includes('--node') && !args[0]!.endsWith('podway-init');
 });
 

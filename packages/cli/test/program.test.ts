@@ -10,7 +10,8 @@ import { Netns, RtNetlink } from '@podway/kernel';
 import { catalogue } from '../src/catalogue.js';
 import { complete, completionScript } from '../src/completion.js';
 import { choice, defineCommand, duration, flag, integer, many, required, text, variadic } from '../src/command.js';
-import { buildProgram, nearest, runProgram, type Catalogue } from '../src/program.js';
+import { nearest } from '@podway/errors';
+import { buildProgram, runProgram, type Catalogue } from '../src/program.js';
 
 const main = fileURLToPath(new URL('../src/main.js', import.meta.url));
 

@@ -20,11 +20,25 @@ const address = z.string().refine((s) => tryParseIp(s.split('/')[0] ?? '') !== u
 const subnet = z.string().refine((s) => tryParseIpCidr(s) !== undefined, 'not a subnet in CIDR notation');
 const rate = z.number().int().nonnegative();
 
+/**
+ * An object whose keys are taken in any case, as Go's decoder takes them: containerd's go-cni has no JSON names
+ * on its structures, so it sends `HostPort`, `IngressRate` and `Servers` where the conventions have `hostPort`.
+ */
+const anyCase = <T extends z.ZodRawShape>(shape: T) => {
+  const known = new Map(Object.keys(shape).map((k) => [k.toLowerCase(), k]));
+  return z.preprocess((v) => {
+    if (typeof v !== 'object' || v === null || Array.isArray(v)) return v;
+    const entries = Object.entries(v);
+    // A key as it is written goes before one that is so in another case.
+    return Object.fromEntries([...entries.map(([k, x]) => [known.get(k.toLowerCase()) ?? k, x] as const), ...entries.filter(([k]) => k in shape)]);
+  }, z.looseObject(shape));
+};
+
 /** Capability arguments, CONVENTIONS.md "Well-known Capabilities". */
 export const runtimeConfigSchema = z.looseObject({
   portMappings: z
     .array(
-      z.looseObject({
+      anyCase({
         /** 0: no host port is wanted (portmap's practice). */
         hostPort: z.number().int().min(0).max(65535),
         containerPort: port,
@@ -34,10 +48,10 @@ export const runtimeConfigSchema = z.looseObject({
     )
     .optional(),
   /** Bits per second, and bits. */
-  bandwidth: z.looseObject({ ingressRate: rate.optional(), ingressBurst: rate.optional(), egressRate: rate.optional(), egressBurst: rate.optional() }).optional(),
+  bandwidth: anyCase({ ingressRate: rate.optional(), ingressBurst: rate.optional(), egressRate: rate.optional(), egressBurst: rate.optional() }).optional(),
   /** Outer list: one address each; inner list: the ranges of its pool. */
-  ipRanges: z.array(z.array(z.looseObject({ subnet, rangeStart: address.optional(), rangeEnd: address.optional(), gateway: address.optional() }))).optional(),
-  dns: z.looseObject({ servers: z.array(z.string()).nullish(), searches: z.array(z.string()).nullish(), options: z.array(z.string()).nullish() }).optional(),
+  ipRanges: z.array(z.array(anyCase({ subnet, rangeStart: address.optional(), rangeEnd: address.optional(), gateway: address.optional() }))).optional(),
+  dns: anyCase({ servers: z.array(z.string()).nullish(), searches: z.array(z.string()).nullish(), options: z.array(z.string()).nullish() }).optional(),
   ips: z.array(address).optional(),
   mac: z.string().regex(/^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$/, 'not a MAC address').optional(),
   aliases: z.array(z.string()).optional(),

@@ -22,6 +22,7 @@ export const CNI_ERRORS = {
   ADDRESS_TAKEN: { code: 102, meaning: 'The requested address cannot be given' },
   INTERFACE_EXISTS: { code: 103, meaning: 'The interface name is taken in the container' },
   CHECK_FAILED: { code: 104, meaning: 'The container network is not as ADD left it' },
+  PORT_TAKEN: { code: 105, meaning: 'The host port is taken' },
   INTERNAL: { code: 999, meaning: 'Internal error' },
 } as const;
 export type CniErrorName = keyof typeof CNI_ERRORS;

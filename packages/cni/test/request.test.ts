@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { CniError, decodeCniRequest, decodeRequest, encodeRequest, formatCniArgs, parseCniArgs, requestLength, requirePod } from '@podway/cni';
+import { CniError, decodeCniRequest, decodeRequest, encodeRequest, formatCniArgs, parseCniArgs, parsePluginConf, requestLength, requirePod } from '@podway/cni';
 
 const env = { CNI_COMMAND: 'ADD', CNI_CONTAINERID: 'c1', CNI_NETNS: '/var/run/netns/x', CNI_IFNAME: 'eth0', CNI_PATH: '/opt/cni/bin:/usr/lib/cni', CNI_ARGS: 'IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web-a;K8S_POD_INFRA_CONTAINER_ID=c1;K8S_POD_UID=u1' };
 const conf = { cniVersion: '1.1.0', name: 'podway', type: 'podway-cni' };
@@ -59,6 +59,19 @@ for (const c of cases) {
     );
   });
 }
+
+test('capability arguments in the case of containerd’s structures, which have no JSON names', () => {
+  const sent = {
+    cniVersion: '1.0.0', name: 'n', type: 't',
+    runtimeConfig: { portMappings: [{ HostPort: 8080, ContainerPort: 80, Protocol: 'TCP', HostIP: '' }], bandwidth: { IngressRate: 1000, IngressBurst: 5 }, dns: { Servers: ['1.1.1.1'], Searches: null } },
+  };
+  const { runtimeConfig } = parsePluginConf(JSON.stringify(sent));
+  assert.deepEqual(runtimeConfig.portMappings, [{ hostPort: 8080, containerPort: 80, protocol: 'tcp', hostIP: '' }]);
+  assert.deepEqual([runtimeConfig.bandwidth, runtimeConfig.dns], [{ ingressRate: 1000, ingressBurst: 5 }, { servers: ['1.1.1.1'], searches: null }]);
+  const both = { ...sent, runtimeConfig: { bandwidth: { IngressRate: 1, ingressRate: 2, other: 3 } } };
+  assert.deepEqual(parsePluginConf(JSON.stringify(both)).runtimeConfig.bandwidth, { ingressRate: 2, other: 3 }, 'the exact key goes before');
+  assert.throws(() => parsePluginConf(JSON.stringify({ ...sent, runtimeConfig: { portMappings: [{ HostPort: 'x', ContainerPort: 80 }] } })), /portMappings\[0\]\.hostPort/);
+});
 
 test('an ADD as a runtime makes it', () => {
   const req = decodeCniRequest(env, json({ ...conf, cniVersion: '0.4.0', extra: { a: 1 }, runtimeConfig: { portMappings: [{ hostPort: 8080, containerPort: 80, protocol: 'TCP' }] }, prevResult: { cniVersion: '0.4.0', ips: [{ version: '4', address: '10.0.0.2/24' }] } }));

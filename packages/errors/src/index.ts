@@ -67,3 +67,5 @@ export function isPodwayError(e: unknown, code?: string): e is PodwayError {
 export function messageOf(e: unknown): string {
   return e instanceof Error ? e.message : String(e);
 }
+
+export { nearest } from './nearest.js';

@@ -34,7 +34,7 @@ export { CaptureSet, type CapturedPacket } from './capture/capture-set.js';
 export type { RawPacket } from './capture/sink.js';
 export { netnsIdOf } from './netlink/nsid.js';
 export { ProbeSocket, type SocketKind, type SocketOptions } from './sock.js';
-export { listenTcp, socketAddress } from './listen.js';
+export { listenTcp, openTcp, socketAddress } from './listen.js';
 export { connectTcp } from './connect.js';
 export { lockFile, type FileLock } from './file-lock.js';
 export * from './versions.js';

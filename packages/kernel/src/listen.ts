@@ -1,5 +1,5 @@
 /**
- * A listening socket inside a namespace, as a file descriptor: Node.js takes it over with
+ * TCP sockets inside a namespace, as file descriptors. A listening one: Node.js takes it over with
  * `server.listen({ fd })` and serves it from its own namespace. Source: socket(2), tcp(7).
  */
 import { c, check, setIntOption } from './libc.js';
@@ -10,6 +10,10 @@ const SOCK_STREAM_CLOEXEC_NONBLOCK = 1 | 0o2000000 | 0o4000;
 const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
 const BACKLOG = 511;
+
+/** A socket that is to be connected from inside a namespace; `new net.Socket({ fd, manualStart: true }).connect(…)` goes on with it. The caller owns it. */
+export const openTcp = (ns: Netns, address: string): number =>
+  ns.run(() => check(c.socket(familyNumber(familyOf(address)), SOCK_STREAM_CLOEXEC_NONBLOCK, 0), 'open a socket', `to ${address} in ${ns.label}`));
 
 /** struct sockaddr_in or sockaddr_in6. */
 export function socketAddress(address: string, port: number): Buffer {

@@ -14,6 +14,7 @@ const SOCK_DGRAM = 2;
 const SOCK_RAW = 3;
 const SOCK_NONBLOCK_CLOEXEC = 0o4000 | 0o2000000;
 const IPPROTO_ICMP = 1;
+const IPPROTO_SCTP = 132;
 const SOL_SOCKET = 1;
 const SO_ERROR = 4;
 const SO_BINDTODEVICE = 25;
@@ -24,7 +25,7 @@ const IP_MTU_DISCOVER = 10;
 const MSG_NOSIGNAL = 0x4000;
 const EINPROGRESS = 115;
 
-export type SocketKind = 'icmp' | 'tcp' | 'udp';
+export type SocketKind = 'icmp' | 'tcp' | 'udp' | 'sctp';
 
 export interface SocketOptions {
   readonly ttl?: number;
@@ -43,7 +44,7 @@ function sockaddr(address: string, port: number): Buffer {
   return b;
 }
 
-/** One non-blocking IPv4 socket. `icmp` is a raw socket: what is sent is the ICMP message, what is received begins with the IP header. */
+/** One non-blocking IPv4 socket. `icmp` and `sctp` are raw sockets: what is sent is the message, what is received begins with the IP header. */
 export class ProbeSocket {
   private open = true;
 
@@ -53,7 +54,7 @@ export class ProbeSocket {
   ) {}
 
   static open(ns: Netns, kind: SocketKind, o: SocketOptions = {}): ProbeSocket {
-    const [type, protocol] = kind === 'icmp' ? [SOCK_RAW, IPPROTO_ICMP] : [kind === 'tcp' ? SOCK_STREAM : SOCK_DGRAM, 0];
+    const [type, protocol] = ({ icmp: [SOCK_RAW, IPPROTO_ICMP], sctp: [SOCK_RAW, IPPROTO_SCTP], tcp: [SOCK_STREAM, 0], udp: [SOCK_DGRAM, 0] } as const)[kind];
     const fd = ns.run(() => check(c.socket(AF_INET, type | SOCK_NONBLOCK_CLOEXEC, protocol), `open a socket for ${kind}`, ns.label));
     const s = new ProbeSocket(fd, ns.label);
     try {

@@ -24,6 +24,24 @@ describe('placing a pod', () => {
     assert.equal(place(pod('p'), [], new Map()).message, 'no nodes available to schedule pods');
   });
 
+  it('leaves nodes out whose ports are taken', () => {
+    const nodes = [node('a'), node('b')];
+    const wants = (ports: object[], spec: object = {}): Pod => pod('p', { containers: [{ name: 'c', image: 'i', ports }], ...spec });
+    const on = (n: string, p: Pod): ReadonlyMap<string, Pod[]> => new Map([[n, [p]]]);
+    const web = wants([{ containerPort: 80, hostPort: 8080 }]);
+    assert.equal(place(web, nodes, new Map(), on('a', web)).node, 'b');
+    assert.deepEqual(place(web, [node('a')], new Map(), on('a', web)), { message: "0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports." });
+    const free: [string, Pod][] = [
+      ['another port', wants([{ containerPort: 80, hostPort: 8081 }])], ['another protocol', wants([{ containerPort: 80, hostPort: 8080, protocol: 'UDP' }])],
+      ['a container port of its own', wants([{ containerPort: 8080 }])],
+    ];
+    for (const [what, p] of free) assert.equal(place(p, nodes, new Map(), on('a', web)).node, 'a', what);
+    const one = (hostIP: string): Pod => wants([{ containerPort: 80, hostPort: 8080, hostIP }]);
+    assert.equal(place(one('10.0.0.1'), nodes, new Map(), on('a', web)).node, 'b', 'one address against all');
+    assert.equal(place(one('10.0.0.1'), nodes, new Map(), on('a', one('10.0.0.2'))).node, 'a', 'two addresses');
+    assert.equal(place(wants([{ containerPort: 8080 }], { hostNetwork: true }), nodes, new Map(), on('a', web)).node, 'b', 'hostNetwork');
+  });
+
   it('knows tolerations', () => {
     const taint = { key: 'k', value: 'v', effect: 'NoSchedule' };
     assert.ok(tolerates([{ operator: 'Exists' }], taint));

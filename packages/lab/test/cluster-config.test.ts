@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { PodwayError } from '@podway/errors';
-import { defaultLab, parseLabFile, withNode } from '../src/cluster/config.js';
+import { defaultLab, labFileKeys, parseLabFile, withNode } from '../src/cluster/config.js';
+import { LAB_FILE_TEXT } from '../src/cluster/lab-file-text.js';
 
 const HEAD = 'apiVersion: podway.io/v1alpha1\nkind: Lab\n';
 
@@ -33,8 +34,8 @@ test('addresses that are given are kept; the others take what is free', () => {
 
 const CASES: readonly (readonly [string, string, readonly string[]])[] = [
   ['not YAML', `${HEAD}nodes: [`, [/^lab\.yaml:\d+:\d+: /.source]],
-  ['an unknown key, and one below', `${HEAD}colour: red\nunderlay: {mtu: 1500, sub: x}\n`, ['^lab.yaml:4:\\d+: underlay: .*"sub"', '^lab.yaml:\\d+:1: .*"colour"']],
-  ['wrong types', `${HEAD}nodes:\n- name: 5\nnetwork: {nodeMask: "24", backend: {type: magic}}\n`, ['^lab.yaml:4:9: nodes\\[0\\].name: .*string', '^lab.yaml:5:21: network.nodeMask: .*number', '^lab.yaml:5:43: network.backend.type: .*vxlan']],
+  ['an unknown key, and one below', `${HEAD}colour: red\nunderlay: {mtu: 1500, sub: x}\n`, ['^lab.yaml:4:23: underlay.sub: unknown key; there are: subnet, mtu, ', '^lab.yaml:3:1: colour: unknown key; there are: apiVersion, ']],
+  ['wrong types', `${HEAD}nodes:\n- name: 5\nnetwork: {nodeMask: "24", backend: {type: magic}}\n`, ['^lab.yaml:4:9: nodes\\[0\\].name: .*string', '^lab.yaml:5:21: network.nodeMask: must be a number, and "24" is a string', '^lab.yaml:5:43: network.backend.type: .*vxlan']],
   ['ranges that overlap', `${HEAD}underlay: {subnet: 10.244.0.0/24}\n`, ['^lab.yaml:\\d+:\\d+: network.clusterCIDR: overlaps']],
   ['names that are there twice', `${HEAD}nodes:\n- name: m1\n- name: m1\npods:\n- name: p\n- name: p\n`, ['^lab.yaml:5:9: nodes\\[1\\].name: "m1" is there twice', '^lab.yaml:8:9: pods\\[1\\].name: "p" is there twice']],
   ['podCIDRs that overlap or lie outside', `${HEAD}nodes:\n- {name: a, podCIDR: 10.244.1.0/24}\n- {name: b, podCIDR: 10.244.1.128/25}\n- {name: c, podCIDR: 10.1.0.0/24}\n`,
@@ -62,4 +63,12 @@ test('a node more: the next free address; all that is wrong is said', () => {
   const c = defaultLab('x', 2);
   assert.deepEqual(withNode(c, { name: 'm9' }).nodes.at(-1), { name: 'm9', address: '172.18.0.4', podCIDR: undefined, labels: {} });
   assert.throws(() => withNode(c, { name: 'm1', address: '10.0.0.1' }), (e: PodwayError) => e.code === 'NODE_INVALID' && /name: "m1" is there twice; address: is not in/.test(e.message));
+});
+
+test('the text with every key is a file that can be used, and has every key of the schema', () => {
+  assert.equal(parseLabFile(LAB_FILE_TEXT, 'all').nodes.length, 2);
+  const named = new Set([...LAB_FILE_TEXT.matchAll(/([a-zA-Z]+):/g)].map((m) => m[1]));
+  const missing = labFileKeys().filter((k) => !named.has(k.split('.').at(-1)!));
+  assert.ok(labFileKeys().includes('underlay.racks.link.mtu') && labFileKeys().length > 50);
+  assert.deepEqual(missing, []);
 });

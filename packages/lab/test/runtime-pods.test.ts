@@ -55,6 +55,7 @@ describe('node runtime', { skip: needsRoot }, () => {
     assert.deepEqual([s?.ready, s?.started, s?.restartCount, s?.image], [true, true, 0, 'podway/web']);
     for (const t of ['PodScheduled', 'Initialized', 'ContainersReady', 'Ready']) assert.equal(condition(p, t)?.status, 'True', t);
     assert.deepEqual((await node.events('web-a')).map((e) => `${e.reason}: ${e.message}`), [
+      `MissingClusterDNS: pod: "web-a_default(${p.metadata?.uid})". kubelet does not have ClusterDNS IP configured and cannot create Pod using "ClusterFirst" policy. Falling back to "Default" policy.`,
       'Pulled: Container image "podway/web" already present on machine', 'Created: Created container: web', 'Started: Started container web',
     ]);
     const record = node.runtime.record('default', 'web-a');

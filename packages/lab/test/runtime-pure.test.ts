@@ -6,7 +6,9 @@ import type { Pod } from '@podway/kube';
 import { builtinImages, findImage, repositoryOf, unknownImageMessage } from '../src/images/index.js';
 import { decideRestart, FIRST_DELAY, goDuration, MAX_DELAY, type Backoff } from '../src/runtime/backoff.js';
 import { parseLogLine } from '../src/runtime/cri-log.js';
-import { commandLine, environment, expand, hostnameOf, hostsFile, resolvConf } from '../src/runtime/env.js';
+import { commandLine, environment, expand, hostnameOf, hostNetworkHostsFile, hostsFile } from '../src/runtime/env.js';
+import { bandwidthOf, quantity } from '../src/runtime/bandwidth.js';
+import { parseResolvConf, resolvConf } from '../src/runtime/dns.js';
 import { newState, plan, type ContainerState } from '../src/runtime/plan.js';
 import { portMappingsOf } from '../src/runtime/sandbox.js';
 import { defaultCapabilities, identityOf } from '../src/runtime/security.js';
@@ -144,15 +146,55 @@ test('environment: what this lab cannot read is refused by name, unless optional
   assert.equal(env([{ name: 'X', valueFrom: { secretKeyRef: { name: 's', key: 'k', optional: true } } }])['X'], undefined);
 });
 
-test('hosts file and resolv.conf', () => {
+test('hosts files', () => {
   const pod = podOf({ hostname: 'h', subdomain: 's', hostAliases: [{ ip: '1.2.3.4', hostnames: ['x', 'y'] }] });
   assert.match(hostsFile(pod, ['10.0.0.9'], undefined), /^10\.0\.0\.9\th\.s\.ns\.svc\.cluster\.local\th\n\n# Entries added by HostAliases\.\n1\.2\.3\.4\tx\ty\n$/m);
-  const dns = { nameservers: ['10.96.0.10'], domain: 'cluster.local' };
-  assert.equal(resolvConf(podOf({}), dns), 'search ns.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.96.0.10\noptions ndots:5\n');
-  assert.equal(resolvConf(podOf({}), undefined), undefined);
-  assert.equal(resolvConf(podOf({ dnsPolicy: 'Default' }), dns), undefined);
-  assert.equal(resolvConf(podOf({ dnsPolicy: 'None', dnsConfig: { nameservers: ['9.9.9.9'], options: [{ name: 'ndots', value: '1' }] } }), dns), 'nameserver 9.9.9.9\noptions ndots:1\n');
+  assert.equal(hostNetworkHostsFile(pod, '127.0.0.1 localhost\n'), '# Kubernetes-managed hosts file (host network).\n127.0.0.1 localhost\n\n# Entries added by HostAliases.\n1.2.3.4\tx\ty\n');
   assert.equal(hostnameOf(podOf({ hostname: `${'a'.repeat(62)}-bcd` })), 'a'.repeat(62));
+});
+
+const NODE_RESOLV = '# the node\nsearch corp.example\nnameserver 192.0.2.53\noptions timeout:1 edns0\n';
+const CLUSTER_DNS = { nameservers: ['10.96.0.10'], domain: 'cluster.local' };
+const CLUSTER_TEXT = 'search ns.svc.cluster.local svc.cluster.local cluster.local corp.example\nnameserver 10.96.0.10\noptions ndots:5\n';
+const DNS: { what: string; spec: Partial<NonNullable<Pod['spec']>>; cluster?: boolean; text: string; warnings?: RegExp[] }[] = [
+  { what: 'no policy is ClusterFirst', spec: {}, text: CLUSTER_TEXT },
+  { what: 'ClusterFirst', spec: { dnsPolicy: 'ClusterFirst' }, text: CLUSTER_TEXT },
+  { what: 'ClusterFirst with hostNetwork is Default', spec: { dnsPolicy: 'ClusterFirst', hostNetwork: true }, text: NODE_RESOLV },
+  { what: 'ClusterFirstWithHostNet', spec: { dnsPolicy: 'ClusterFirstWithHostNet', hostNetwork: true }, text: CLUSTER_TEXT },
+  { what: 'Default', spec: { dnsPolicy: 'Default' }, text: NODE_RESOLV },
+  { what: 'Default with dnsConfig', spec: { dnsPolicy: 'Default', dnsConfig: { nameservers: ['9.9.9.9', '192.0.2.53'], options: [{ name: 'timeout', value: '3' }] } }, text: 'search corp.example\nnameserver 192.0.2.53\nnameserver 9.9.9.9\noptions edns0 timeout:3\n' },
+  { what: 'None', spec: { dnsPolicy: 'None', dnsConfig: { nameservers: ['1.2.3.4'], searches: ['ns1.svc.cluster-domain.example', 'my.dns.search.suffix'], options: [{ name: 'ndots', value: '2' }, { name: 'edns0' }] } }, text: 'search ns1.svc.cluster-domain.example my.dns.search.suffix\nnameserver 1.2.3.4\noptions ndots:2 edns0\n' },
+  { what: 'ClusterFirst with dnsConfig', spec: { dnsConfig: { searches: ['x.example', 'cluster.local'], options: [{ name: 'ndots', value: '1' }] } }, text: 'search ns.svc.cluster.local svc.cluster.local cluster.local corp.example x.example\nnameserver 10.96.0.10\noptions ndots:1\n' },
+  { what: 'no cluster DNS', spec: {}, cluster: false, text: NODE_RESOLV, warnings: [/^pod: "p_ns\(u\)"\. kubelet does not have ClusterDNS IP configured and cannot create Pod using "ClusterFirst" policy\. Falling back to "Default" policy\.$/] },
+  { what: 'no cluster DNS, and none wanted', spec: { dnsPolicy: 'Default' }, cluster: false, text: NODE_RESOLV },
+  { what: 'too many servers', spec: { dnsPolicy: 'None', dnsConfig: { nameservers: ['1.1.1.1', '2.2.2.2', '3.3.3.3', '4.4.4.4'] } }, text: 'nameserver 1.1.1.1\nnameserver 2.2.2.2\nnameserver 3.3.3.3\n', warnings: [/^Nameserver limits were exceeded, .* line is: 1\.1\.1\.1 2\.2\.2\.2 3\.3\.3\.3$/] },
+];
+for (const d of DNS) {
+  test(`resolv.conf: ${d.what}`, () => {
+    const made = resolvConf(podOf(d.spec), d.cluster === false ? undefined : CLUSTER_DNS, NODE_RESOLV);
+    assert.equal(made.text, d.text);
+    assert.equal(made.warnings.length, d.warnings?.length ?? 0);
+    d.warnings?.forEach((w, i) => assert.match(made.warnings[i]!.message, w));
+  });
+}
+
+test('resolv.conf: searches beyond the limits are left out and told; what is read is what the resolver reads', () => {
+  const searches = Array.from({ length: 40 }, (_, i) => `${'x'.repeat(60)}${i}.example`);
+  const made = resolvConf(podOf({ dnsPolicy: 'None', dnsConfig: { nameservers: ['1.1.1.1'], searches } }), undefined, '');
+  assert.equal(parseResolvConf(made.text).searches.length, 29, '2048 characters');
+  assert.match(made.warnings[0]!.message, /^Search Line limits were exceeded/);
+  assert.deepEqual(parseResolvConf('domain a.example\nsearch b.example c.example ; no\n#nameserver 1.1.1.1\nnameserver\t2.2.2.2\n'), { nameservers: ['2.2.2.2'], searches: ['b.example', 'c.example'], options: [] });
+});
+
+test('bandwidth annotations, as kubelet reads them and containerd hands them on', () => {
+  const of = (annotations: Record<string, string>) => bandwidthOf({ ...podOf({}), metadata: { name: 'p', namespace: 'ns', annotations } });
+  assert.equal(of({}), undefined);
+  assert.deepEqual(of({ 'kubernetes.io/ingress-bandwidth': '10M' }), { ingressRate: 10_000_000, ingressBurst: 4_294_967_295 });
+  assert.deepEqual(of({ 'kubernetes.io/egress-bandwidth': '1Gi', 'kubernetes.io/ingress-bandwidth': '1P' }), { ingressRate: 1e15, ingressBurst: 4_294_967_295, egressRate: 2 ** 30, egressBurst: 4_294_967_295 });
+  for (const [text, n] of [['1k', 1000], ['1.1M', 1_100_000], ['1e6', 1_000_000], ['1500m', 2], ['.5k', 500], ['2Ki', 2048], ['x', undefined], ['', undefined], ['1 M', undefined]] as const) assert.equal(quantity(text), n, text);
+  for (const [text, says] of [['999', /< 1kbit/], ['1.1P', /> 1Pbit/], ['-1M', /< 1kbit/], ['fast', /quantities must match/]] as const) {
+    assert.throws(() => of({ 'kubernetes.io/egress-bandwidth': text }), (e: Error) => says.test(e.message) && e.message.includes('kubernetes.io/egress-bandwidth'), text);
+  }
 });
 
 test('securityContext: user, groups, capabilities', () => {

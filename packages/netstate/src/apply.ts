@@ -10,15 +10,15 @@
  * returned with its change.
  */
 import {
-  addAddrRequest, addFdbRequest, addNeighRequest, addRouteRequest, addRuleRequest, createRequests, deleteAddrRequest, deleteFdbRequest,
-  deleteNeighRequest, deleteRequest, deleteRouteRequest, deleteRuleRequest, Nftables, RtNetlink, setBridgeRequest, setPortRequest, setRequest,
+  addAddrRequest, addFdbRequest, addNeighRequest, addQdiscRequest, addRedirectRequest, addRouteRequest, addRuleRequest, createRequests, deleteAddrRequest, deleteFdbRequest,
+  deleteNeighRequest, deleteQdiscRequest, deleteRequest, deleteRouteRequest, deleteRuleRequest, Nftables, replaceQdiscRequest, RtNetlink, setBridgeRequest, setPortRequest, setRequest,
   writeSysctl, type AddrSpec, type BridgeAttributes, type FdbSpec, type LinkSpec, type NeighSpec, type Netns, type Request, type RouteSpec, type RuleSpec,
 } from '@podway/kernel';
 import { PodwayError, isPodwayError } from '@podway/errors';
 import { describe, type Change } from './diff.js';
 import { floods, type NftTable } from './keys.js';
 import { withoutHandles } from './nft-compare.js';
-import type { Address, BridgeState, FdbEntry, Link, Neighbour, Route, Rule } from './types.js';
+import type { Address, BridgeState, FdbEntry, Link, Neighbour, Qdisc, Route, Rule } from './types.js';
 
 export interface Failure {
   readonly change: Change;
@@ -34,8 +34,8 @@ export interface Applied {
 const WITHDRAW = ['route', 'rule'] as const;
 /** Before links are made: a new one may need the name, VNI or address of one that goes. */
 const MAKE_ROOM = ['address', 'link'] as const;
-const CLEAR = ['fdb', 'neighbour', 'address', 'link', 'nft'] as const;
-const ADD = ['nft', 'link', 'sysctl', 'address', 'neighbour', 'fdb', 'rule', 'route'] as const;
+const CLEAR = ['qdisc', 'fdb', 'neighbour', 'address', 'link', 'nft'] as const;
+const ADD = ['nft', 'link', 'qdisc', 'sysctl', 'address', 'neighbour', 'fdb', 'rule', 'route'] as const;
 
 export interface ApplyOptions {
   /** A socket to use; otherwise one is opened for the occasion. */
@@ -199,6 +199,7 @@ class Run {
         case 'route': return [deleteRouteRequest(this.routeSpec(c.observed!))];
         case 'rule': return [deleteRuleRequest(ruleSpec(c.observed!))];
         case 'neighbour': return [deleteNeighRequest(neighSpec(c.observed!, this.index(c.observed!.dev)))];
+        case 'qdisc': return [deleteQdiscRequest({ index: this.index(c.observed!.dev), parent: c.observed!.parent })];
         case 'fdb': return [deleteFdbRequest(fdbSpec(c.observed!, this.index(c.observed!.dev)))];
         default: return [];
       }
@@ -215,8 +216,17 @@ class Run {
       case 'rule': return [addRuleRequest(ruleSpec(c.desired!)), ...(c.observed ? [deleteRuleRequest(ruleSpec(c.observed))] : [])];
       case 'neighbour': return [addNeighRequest(neighSpec(c.desired!, this.index(c.desired!.dev)), 'replace')];
       case 'fdb': return [addFdbRequest(fdbSpec(c.desired!, this.index(c.desired!.dev)), fresh && floods(c.desired!.lladdr) ? 'append' : 'replace')];
+      case 'qdisc': return this.qdisc(c.desired!, c.observed);
       default: return [];
     }
+  }
+
+  private qdisc(want: Qdisc, is: Qdisc | undefined): Request[] {
+    const index = this.index(want.dev);
+    if (want.kind === 'tbf' && want.tbf) return [replaceQdiscRequest({ index, kind: 'tbf', handle: want.handle, tbf: want.tbf })];
+    // An ingress qdisc takes its filters with it.
+    const anew = is ? [deleteQdiscRequest({ index, parent: want.parent })] : [];
+    return [...anew, addQdiscRequest({ index, kind: 'ingress' }), ...(want.redirect === undefined ? [] : [addRedirectRequest({ index, to: this.index(want.redirect) })])];
   }
 
   private routeSpec(r: Route): RouteSpec {
@@ -307,6 +317,7 @@ function linkSpec(l: Link, index: (dev: string) => number): LinkSpec {
       }),
     };
   }
+  if (l.kind === 'ifb') return { kind: 'ifb', ...common };
   if (l.kind === 'ipip') return { kind: 'ipip', ...common, tunnel: compact({ local: l.tunnel?.local, remote: l.tunnel?.remote, ttl: l.tunnel?.ttl }) };
   throw new PodwayError('LINK_KIND', `link ${l.name} of kind ${l.kind} cannot be made from a desired state`, { object: `link ${l.name}` });
 }

@@ -6,11 +6,11 @@
  */
 import { PROTOCOL } from '@podway/kernel';
 import type { Kind, ObjectByKind } from './keys.js';
-import type { BridgeState, Link, PortSettings, Route, RouteHop, VxlanState } from './types.js';
+import type { BridgeState, Link, PortSettings, Qdisc, Route, RouteHop, VxlanState } from './types.js';
 
 export type Fields<T> = readonly (keyof T & string)[];
 /** Kinds that are compared as lists of objects with keys. */
-export type Listed = Exclude<Kind, 'link' | 'sysctl' | 'nft'>;
+export type Listed = Exclude<Kind, 'link' | 'sysctl' | 'nft' | 'qdisc'>;
 
 const FIELDS: { readonly [K in Listed]: Fields<ObjectByKind[K]> } = {
   address: ['broadcast', 'scope', 'peer'],
@@ -76,6 +76,22 @@ export function linkDifferences(desired: Link, observed: Link): string[] {
     ...(desired.bridge ? differences(desired.bridge, observed.bridge ?? {}, BRIDGE_FIELDS) : NONE),
   ];
 }
+
+/** The kernel keeps a burst in ticks of 64 ns: bytes come back rounded, the more so the higher the rate. */
+const sameBurst = (want: number, have: number, rate: number): boolean => Math.abs(want - have) <= Math.max(16, Math.ceil(rate * 64e-9) + 1);
+
+/** In what a qdisc differs, in words; what a desired one does not say is not compared. */
+export function qdiscDifferences(desired: Qdisc, observed: Qdisc): readonly string[] {
+  const words = [...differences(desired, observed, QDISC_FIELDS)];
+  const [want, have] = [desired.tbf, observed.tbf];
+  if (want && have) {
+    if (want.rate !== have.rate) words.push(`rate ${have.rate} instead of ${want.rate} bytes/s`);
+    if (!sameBurst(want.burst, have.burst, want.rate)) words.push(`burst ${have.burst} instead of ${want.burst} bytes`);
+    if (want.limit !== have.limit) words.push(`limit ${have.limit} instead of ${want.limit} bytes`);
+  }
+  return words;
+}
+const QDISC_FIELDS: Fields<Qdisc> = ['kind', 'handle', 'redirect'];
 
 /** Somebody's lasting work, as opposed to what the kernel makes by itself and would make again. */
 export const isLasting: { readonly [K in Listed]: (o: ObjectByKind[K]) => boolean } = {

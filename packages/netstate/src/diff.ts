@@ -8,9 +8,9 @@
  * A link that must be made anew takes with it whatever is on it. All of that is listed: what is
  * wanted is created, what is not goes, and what somebody else had put there is put back.
  */
-import { deviceOfSysctl, isLasting, linkDifferences, linkIncompatible, objectDifferences, sameSysctl, type Listed } from './compare.js';
+import { deviceOfSysctl, isLasting, linkDifferences, linkIncompatible, objectDifferences, qdiscDifferences, sameSysctl, type Listed } from './compare.js';
 import { KEY_PARTS, keyOf, nftTables, type Kind, type NftTable, type ObjectByKind } from './keys.js';
-import { sameTable } from './nft-compare.js';
+import { sameTable, tableDifference } from './nft-compare.js';
 import { ownsIn, type Owns, type Ownership } from './ownership.js';
 import type { Explained, Link, NetnsState, RouteHop } from './types.js';
 
@@ -50,6 +50,7 @@ export function diff(desired: NetnsState, observed: NetnsState, ownership: Owner
   compare(context, 'rule', desired.rules, observed.rules);
   compare(context, 'neighbour', desired.neighbours, observed.neighbours);
   compare(context, 'fdb', desired.fdb, observed.fdb);
+  diffQdiscs(desired, observed, owns, fate, changes);
   diffSysctls(desired, observed, fate, changes);
   diffNft(desired, observed, owns, changes);
   return changes;
@@ -225,6 +226,25 @@ function claims<K extends Listed>(kind: K, want: ObjectByKind[K], is: ObjectByKi
   return deviceOf(want) === deviceOf(is);
 }
 
+/** What stands where ours must be gives way: a device has one qdisc at each place, and the kernel puts a default one at every root. */
+function diffQdiscs(desired: NetnsState, observed: NetnsState, owns: Owns, fate: Fate, changes: Change[]): void {
+  const have = new Map(observed.qdiscs.filter((q) => !fate.lost.has(q.dev)).map((q) => [keyOf.qdisc(q), q]));
+  for (const want of desired.qdiscs) {
+    // Other kinds are read, not made.
+    if (want.kind !== 'ingress' && !want.tbf) continue;
+    const key = keyOf.qdisc(want);
+    const is = have.get(key);
+    have.delete(key);
+    // The default qdisc of a device (noqueue and its like) has the handle 0: and is nobody's.
+    if (!is || is.handle === '0:') changes.push({ kind: 'qdisc', op: 'create', key, desired: want, reason: because('missing', want) });
+    else {
+      const words = qdiscDifferences(want, is);
+      if (words.length) changes.push({ kind: 'qdisc', op: 'change', key, desired: want, observed: is, reason: words.join(', ') });
+    }
+  }
+  for (const is of have.values()) if (owns.qdisc(is)) changes.push({ kind: 'qdisc', op: 'delete', key: keyOf.qdisc(is), observed: is, reason: 'no longer wanted' });
+}
+
 function diffSysctls(desired: NetnsState, observed: NetnsState, fate: Fate, changes: Change[]): void {
   for (const [key, value] of Object.entries(desired.sysctls)) {
     const is = observed.sysctls[key];
@@ -246,7 +266,7 @@ function diffNft(desired: NetnsState, observed: NetnsState, owns: Owns, changes:
     have.delete(key);
     if (!is) changes.push({ kind: 'nft', op: 'create', key, desired: want, reason: 'missing' });
     else if (sameTable(want, is)) continue;
-    else if (owns.nft(is)) changes.push({ kind: 'nft', op: 'change', key, desired: want, observed: is, reason: 'its rules differ' });
+    else if (owns.nft(is)) changes.push({ kind: 'nft', op: 'change', key, desired: want, observed: is, reason: tableDifference(want, is) });
     else changes.push({ kind: 'nft', op: 'conflict', key, desired: want, observed: is, reason: `a table of that name exists and is not Podway's` });
   }
   for (const is of have.values()) {

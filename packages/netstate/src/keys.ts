@@ -1,5 +1,5 @@
 /** The natural key of every object: what makes two of them the same object, as the kernel sees it. */
-import type { Address, FdbEntry, Link, Neighbour, NftRuleset, Route, Rule } from './types.js';
+import type { Address, FdbEntry, Link, Neighbour, NftRuleset, Qdisc, Route, Rule } from './types.js';
 
 export interface ObjectByKind {
   link: Link;
@@ -8,6 +8,7 @@ export interface ObjectByKind {
   rule: Rule;
   neighbour: Neighbour;
   fdb: FdbEntry;
+  qdisc: Qdisc;
   sysctl: { readonly key: string; readonly value: string };
   nft: NftTable;
 }
@@ -34,6 +35,8 @@ export const keyOf: { readonly [K in Kind]: (o: ObjectByKind[K]) => string } = {
   neighbour: (o) => `${o.proxy ? 'proxy ' : ''}${o.dst} dev ${o.dev}`,
   // A MAC has one VTEP behind it, except where frames are flooded, which go to each of the destinations.
   fdb: (o) => `${o.lladdr} dev ${o.dev}${o.vlan ? ` vlan ${o.vlan}` : ''}${o.dst !== undefined && floods(o.lladdr) ? ` dst ${o.dst}` : ''}${o.self ? '' : ' master'}`,
+  // A device has one at each place.
+  qdisc: (o) => `${o.parent} dev ${o.dev}`,
   sysctl: (o) => o.key,
   nft: (o) => `${o.family} ${o.name}`,
 };

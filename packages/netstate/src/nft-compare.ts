@@ -52,6 +52,42 @@ function canonical(value: unknown): unknown {
   return out;
 }
 
+/** The rules and what they look into, without what is looked up: elements that come and go by themselves. */
+export const withoutElements = (objects: NftTable['objects']): NftTable['objects'] =>
+  objects.map((o) => {
+    const [kind, body] = Object.entries(o)[0]!;
+    if (kind !== 'map' && kind !== 'set') return o;
+    const { elem: _, ...rest } = body;
+    return { [kind]: rest };
+  });
+
+/** In what two tables differ, in words: their rules, or which elements of which set or map. */
+export function tableDifference(want: NftTable, is: NftTable): string {
+  const bare = (t: NftTable): string => canonicalTable({ ...t, objects: withoutElements(t.objects) });
+  if (bare(want) !== bare(is)) return 'its rules differ';
+  const elements = (t: NftTable): Map<string, Map<string, unknown>> => new Map(t.objects.flatMap((o) => {
+    const [kind, body] = Object.entries(o)[0]!;
+    return kind === 'map' || kind === 'set' ? [[String(body['name']), new Map(asList(body['elem']).map((e) => [JSON.stringify(canonical(e)), e]))] as const] : [];
+  }));
+  const have = elements(is);
+  const words = [...elements(want)].flatMap(([name, wanted]) => {
+    const there = have.get(name) ?? new Map<string, unknown>();
+    const of = (what: string, list: readonly unknown[]): string[] =>
+      list.length ? [`${what} in ${name}: ${list.slice(0, MOST_NAMED).map(elementWords).join(', ')}${list.length > MOST_NAMED ? ` and ${list.length - MOST_NAMED} more` : ''}`] : [];
+    return [...of('missing', [...wanted].filter(([k]) => !there.has(k)).map(([, e]) => e)), ...of('extra', [...there].filter(([k]) => !wanted.has(k)).map(([, e]) => e))];
+  });
+  return words.join('; ') || 'its elements differ';
+}
+const MOST_NAMED = 3;
+
+/** As nft prints it: `0.0.0.0 . tcp . 8080 : 10.244.0.5`. */
+function elementWords(e: unknown): string {
+  if (Array.isArray(e)) return e.map(elementWords).join(' : ');
+  if (e === null || typeof e !== 'object') return String(e);
+  const { concat, prefix } = e as { concat?: readonly unknown[]; prefix?: { addr: unknown; len: unknown } };
+  return concat ? concat.map(elementWords).join(' . ') : prefix ? `${String(prefix.addr)}/${String(prefix.len)}` : JSON.stringify(e);
+}
+
 export const sameTable = (a: NftTable, b: NftTable): boolean => canonicalTable(a) === canonicalTable(b);
 
 /** The objects as they can be added: a listing's handles would be taken for positions. */

@@ -3,10 +3,10 @@
  * files: 2 to 5 ms for an ordinary node.
  */
 import {
-  listSysctlKeys, Nftables, readSysctls, RtNetlink, type AddrInfo, type FdbInfo, type LinkInfo, type NeighInfo, type Netns, type RouteInfo, type RuleInfo,
+  listSysctlKeys, Nftables, readSysctls, RtNetlink, type AddrInfo, type FdbInfo, type LinkInfo, type NeighInfo, type Netns, type QdiscInfo, type RouteInfo, type RuleInfo,
 } from '@podway/kernel';
 import { messageOf } from '@podway/errors';
-import type { Address, FdbEntry, Link, NetnsState, Neighbour, NftRuleset, Route, Rule } from './types.js';
+import type { Address, FdbEntry, Link, NetnsState, Neighbour, NftRuleset, Qdisc, Route, Rule } from './types.js';
 
 export interface ObserveOptions {
   /** Leave out nftables (for namespaces where only links and routes matter). Default: read. */
@@ -31,7 +31,7 @@ export function observe(ns: Netns, options: ObserveOptions = {}): NetnsState {
       rules: nl.rules().map(ruleState),
       neighbours: nl.neighs().map((n) => neighState(n, name)),
       fdb: nl.fdb().map((f) => fdbState(f, name)),
-      qdiscs: nl.qdiscs().map((q) => ({ dev: name(q.index), kind: q.kind, handle: q.handle, parent: q.parent })),
+      qdiscs: nl.qdiscs().map((q) => qdiscState(q, name, nl)),
       sysctls: readSysctls(ns, [...new Set([...listSysctlKeys(links.map((l) => l.name)), ...(options.sysctls ?? [])])]),
       nft: options.nft === false ? [] : readNft(ns, options.terse ?? false, unread),
       unread,
@@ -46,6 +46,23 @@ function readNft(ns: Netns, terse: boolean, unread: string[]): NftRuleset {
     unread.push(`nftables: ${messageOf(e)}`);
     return [];
   }
+}
+
+/** Filters are asked for only where an ingress qdisc says that there may be some. */
+function qdiscState(q: QdiscInfo, name: Namer, nl: RtNetlink): Qdisc {
+  const to = q.kind === 'ingress' ? redirectTarget(nl, q.index) : undefined;
+  return compact<Qdisc>({
+    dev: name(q.index), kind: q.kind, handle: q.handle, parent: q.parent,
+    tbf: q.tbf && { rate: q.tbf.rate, burst: q.tbf.burst, limit: q.tbf.limit },
+    redirect: to === undefined ? undefined : name(to),
+  });
+}
+
+/** Where everything that comes in is sent: the first filter of lowest priority number, if it is a redirect. */
+function redirectTarget(nl: RtNetlink, index: number): number | undefined {
+  const [first] = nl.filters(index).filter((f) => f.actions.length > 0);
+  const [action] = first?.actions ?? [];
+  return action?.mirred?.what === 'egress redirect' && action.mirred.to !== 0 ? action.mirred.to : undefined;
 }
 
 type Namer = (index: number) => string;

@@ -76,7 +76,9 @@ const LISTS: Readonly<Record<string, Check>> = {
   }),
   neighbours: object({ dev: name, family, dst: name, state: orElse(name, 'none'), ...maybe(text, 'lladdr', 'why'), ...maybe(bool, 'proxy', 'router', 'extLearned') }),
   fdb: object({ ...all(name, 'dev', 'lladdr'), state: orElse(name, 'none'), self: orElse(bool, false), ...maybe(text, 'dst', 'master', 'via', 'why'), ...maybe(int, 'vlan', 'port', 'vni'), ...maybe(bool, 'extLearned') }),
-  qdiscs: object(all(text, 'dev', 'kind', 'handle', 'parent')),
+  qdiscs: object({
+    ...all(text, 'dev', 'kind', 'handle', 'parent'), ...maybe(text, 'redirect', 'why'), tbf: optional(object(all(number, 'rate', 'burst', 'limit'))),
+  }),
   nft: (v, where, wrong) => {
     const [kind, body] = isObject(v) ? (Object.entries(v)[0] ?? []) : [];
     if (kind === undefined || !isObject(body)) wrong.push(`${where}: must be an nftables object such as {"table": {…}}, is ${show(v)}`);

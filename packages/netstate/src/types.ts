@@ -210,6 +210,10 @@ export interface Qdisc extends Explained {
   readonly kind: string;
   readonly handle: string;
   readonly parent: string;
+  /** A token bucket: bytes per second, bytes that may pass at once, bytes that may wait. */
+  readonly tbf?: { readonly rate: number; readonly burst: number; readonly limit: number };
+  /** Of an ingress qdisc: the device whose way out all packets are sent, by a filter of its own. */
+  readonly redirect?: string;
 }
 
 /** Objects of libnftables-json(5), in the order the kernel lists them, handles included when observed. */

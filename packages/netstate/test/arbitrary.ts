@@ -1,6 +1,6 @@
 /** Random desired states that a kernel with one uplink `up0` (172.18.0.2/16) can be brought to. */
 import fc from 'fast-check';
-import { emptyState, type Address, type FdbEntry, type Link, type Neighbour, type NetnsState, type NftObject, type Route, type Rule } from '../src/index.js';
+import { emptyState, SHAPER_HANDLE, type Address, type FdbEntry, type Link, type Neighbour, type NetnsState, type NftObject, type Qdisc, type Route, type Rule } from '../src/index.js';
 
 const defined = <T extends object>(o: T): T => Object.fromEntries(Object.entries(o).filter(([, v]) => v !== undefined)) as T;
 const maybe = <T>(a: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> => fc.option(a, { nil: undefined });
@@ -100,6 +100,11 @@ const nft: fc.Arbitrary<readonly NftObject[]> = fc.tuple(fc.uniqueArray(octet, {
     ];
   });
 
+const qdisc = (dev: string): fc.Arbitrary<Qdisc> =>
+  fc.record({ mbit: fc.constantFrom(1, 10, 1000), burst: fc.integer({ min: 20_000, max: 10_000_000 }), wait: fc.integer({ min: 0, max: 1_000_000 }) }).map(({ mbit, burst, wait }) => ({
+    dev, kind: 'tbf', handle: SHAPER_HANDLE, parent: 'root', tbf: { rate: mbit * 125_000, burst, limit: burst + wait },
+  }));
+
 const keyed = <T>(items: fc.Arbitrary<T> | undefined, key: (o: T) => string, max: number): fc.Arbitrary<T[]> => (items ? unique(items, key, max) : fc.constant([]));
 const onAny = <T>(devs: readonly string[], make: (dev: string) => fc.Arbitrary<T>): fc.Arbitrary<T> | undefined => (devs.length ? fc.oneof(...devs.map(make)) : undefined);
 
@@ -114,6 +119,7 @@ export const desiredState: fc.Arbitrary<NetnsState> = fc
       routes: keyed(route(vteps), (r) => `${r.dst} ${r.table} ${r.metric === 0 && r.family === 'inet6' ? 1024 : r.metric}`, 12),
       neighbours: keyed(onAny(vteps, neighbour), (n) => `${n.dev} ${n.dst}`, 8),
       fdb: keyed(onAny(vteps, fdb), (f) => `${f.dev} ${f.lladdr}`, 8),
+      qdiscs: keyed(onAny(names, qdisc), (q) => q.dev, 3),
       // The kernel takes a rule twice when priority and selector differ in nothing: one of each.
       rules: keyed(rule, (r) => `${r.family} ${r.priority} ${r.src} ${r.iif} ${r.fwmark} ${r.table}`, 5),
       sysctls: fc.record(Object.fromEntries([

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { describe, diff, invert, keyOf, type Address, type Change, type FdbEntry, type Kind, type Link, type Neighbour, type NetnsState, type NftObject, type Op, type Route, type Rule } from '../src/index.js';
+import { describe, diff, invert, keyOf, type Address, type Change, type FdbEntry, type Kind, type Link, type Neighbour, type NetnsState, type NftObject, type Op, type Qdisc, type Route, type Rule } from '../src/index.js';
 import { KEY_PARTS, type ObjectByKind } from '../src/keys.js';
 import { desiredState } from './arbitrary.js';
 import { ownership, state } from './scratch.js';
@@ -17,6 +17,8 @@ const neighbour: Neighbour = { dev: 'vx0', family: 'inet', dst: '10.2.0.0', llad
 const fdb: FdbEntry = { dev: 'vx0', lladdr: '0e:70:77:02:00:00', dst: '172.18.0.3', state: 'permanent', self: true };
 const table = (name: string, ...sets: string[]): NftObject[] => [{ table: { family: 'inet', name } }, ...sets.map((s) => ({ set: { family: 'inet', table: name, name: s, type: 'ipv4_addr' } }))];
 
+const withElements = (elem: unknown[]): NftObject[] => [{ table: { family: 'inet', name: 'podway' } }, { set: { family: 'inet', table: 'podway', name: 'a', type: 'ipv4_addr', elem } }];
+
 interface Row {
   readonly kind: Kind;
   readonly op: Op;
@@ -29,6 +31,8 @@ interface Row {
 const on = { links: [vx] };
 const conflictLine = "leave alone link vx0: a link of that name exists and is not Podway's (alias mine instead of podway: v)";
 
+const qdisc: Qdisc = { dev: 'vx0', kind: 'tbf', handle: '7077:', parent: 'root', tbf: { rate: 125_000, burst: 30_000, limit: 60_000 } };
+const ingress: Qdisc = { dev: 'vx0', kind: 'ingress', handle: 'ffff:', parent: 'ingress', redirect: 'vx0' };
 const ROWS: readonly Row[] = [
   { kind: 'link', op: 'create', desired: { links: [{ ...vx, why: 'peers need it' }] }, observed: {}, says: ['add link vx0: missing: peers need it'] },
   { kind: 'link', op: 'change', desired: { links: [{ ...vx, mtu: 1400, up: false }] }, observed: on, says: ['change link vx0: mtu 1450 instead of 1400, up true instead of false'] },
@@ -66,18 +70,28 @@ const ROWS: readonly Row[] = [
   { kind: 'fdb', op: 'delete', desired: on, observed: { ...on, fdb: [fdb] }, says: ['remove FDB entry 0e:70:77:02:00:00 dev vx0: no longer wanted'] },
   { kind: 'fdb', op: 'conflict', desired: { ...on, fdb: [fdb] }, observed: { links: [foreignVx] }, says: [conflictLine, "leave alone FDB entry 0e:70:77:02:00:00 dev vx0: link vx0 is not Podway's"] },
 
+  { kind: 'qdisc', op: 'create', desired: { ...on, qdiscs: [qdisc] }, observed: { ...on, qdiscs: [{ dev: 'vx0', kind: 'noqueue', handle: '0:', parent: 'root' }] }, says: ['add qdisc root dev vx0: missing'] },
+  { kind: 'qdisc', op: 'create', desired: { links: [{ ...vx, vxlan: { ...vx.vxlan!, port: 1 } }], qdiscs: [qdisc] }, observed: { ...on, qdiscs: [qdisc] }, says: ['make anew link vx0: port 8472 instead of 1', 'add qdisc root dev vx0: missing'] },
+  { kind: 'qdisc', op: 'change', desired: { ...on, qdiscs: [qdisc] }, observed: { ...on, qdiscs: [{ ...qdisc, tbf: { rate: 2, burst: 20000, limit: 60000 } }] }, says: ['change qdisc root dev vx0: rate 2 instead of 125000 bytes/s, burst 20000 instead of 30000 bytes'] },
+  { kind: 'qdisc', op: 'change', desired: { ...on, qdiscs: [ingress] }, observed: { ...on, qdiscs: [{ ...ingress, redirect: 'eth0' }] }, says: ['change qdisc ingress dev vx0: redirect eth0 instead of vx0'] },
+  { kind: 'qdisc', op: 'delete', desired: on, observed: { ...on, qdiscs: [qdisc, ingress, { dev: 'vx0', kind: 'htb', handle: '1:', parent: '2:' }] }, says: ['remove qdisc root dev vx0: no longer wanted', 'remove qdisc ingress dev vx0: no longer wanted'] },
+
   { kind: 'sysctl', op: 'change', desired: { sysctls: { 'net.ipv4.ip_forward': '1', 'net.ipv4.x': 'a b', 'net.ipv4.y': '2' } }, observed: { sysctls: { 'net.ipv4.ip_forward': '0', 'net.ipv4.x': 'a\tb' } }, says: ['change sysctl net.ipv4.ip_forward: is 0, must be 1', 'change sysctl net.ipv4.y: is unset, must be 2'] },
   { kind: 'sysctl', op: 'change', desired: { links: [{ ...vx, vxlan: { ...vx.vxlan!, port: 1 } }], sysctls: { 'net.ipv4.conf.vx0.forwarding': '1' } }, observed: { ...on, sysctls: { 'net.ipv4.conf.vx0.forwarding': '1' } }, says: ['make anew link vx0: port 8472 instead of 1', 'change sysctl net.ipv4.conf.vx0.forwarding: link vx0 is made anew, must be 1'] },
 
   { kind: 'nft', op: 'create', desired: { nft: table('podway', 'a') }, observed: { nft: table('other') }, says: ['add nftables table inet podway: missing'] },
   { kind: 'nft', op: 'change', desired: { nft: table('podway', 'a') }, observed: { nft: table('podway', 'b') }, says: ['change nftables table inet podway: its rules differ'] },
+  {
+    kind: 'nft', op: 'change', desired: { nft: withElements(['10.0.0.1', '10.0.0.2']) }, observed: { nft: withElements(['10.0.0.2', { prefix: { addr: '10.9.0.0', len: 16 } }]) },
+    says: ['change nftables table inet podway: missing in a: 10.0.0.1; extra in a: 10.9.0.0/16'],
+  },
   { kind: 'nft', op: 'delete', desired: {}, observed: { nft: table('podway', 'a') }, says: ['remove nftables table inet podway: no longer wanted'] },
   { kind: 'nft', op: 'conflict', desired: { nft: table('other', 'a') }, observed: { nft: table('other', 'b') }, says: ["leave alone nftables table inet other: a table of that name exists and is not Podway's"] },
 ];
 
-/** Only links are made anew; a sysctl exists or does not exist, and is never ours to remove. */
+/** Only links are made anew; what stands where our qdisc must be gives way; a sysctl exists or does not exist, and is never ours to remove. */
 const CANNOT: ReadonlySet<string> = new Set([
-  ...(['address', 'route', 'rule', 'neighbour', 'fdb', 'sysctl', 'nft'] as const).map((k) => `${k} recreate`), 'sysctl create', 'sysctl delete', 'sysctl conflict',
+  ...(['address', 'route', 'rule', 'neighbour', 'fdb', 'sysctl', 'nft', 'qdisc'] as const).map((k) => `${k} recreate`), 'qdisc conflict', 'sysctl create', 'sysctl delete', 'sysctl conflict',
 ]);
 
 for (const row of ROWS) {

@@ -1,7 +1,7 @@
 /** @podway/packet: bytes to packets and back, and capture files. Depends on nothing. */
 export { hex, ipv4Text, ipv6Text, macText, parseIpv4, parseIpv6, parseMac } from './bytes.js';
 export { readCapture, timeNs, type CaptureFile, type CaptureInterface, type CaptureProblem, type CaptureRecord, type Direction } from './capture-file.js';
-export { checksum, fold, sum, type ChecksumState } from './checksum.js';
+export { checksum, crc32c, fold, sum, type ChecksumState } from './checksum.js';
 export {
   Context,
   NO_PROBLEMS,

@@ -34,6 +34,8 @@ export interface Session {
   /** `own`: own blocks only. `reflect`: and what other nodes announced. `all`: everything BGP knows (routers). */
   readonly export: 'own' | 'reflect' | 'all';
   readonly multihop?: number;
+  /** Waits to be spoken to: routers of nodes that may not speak at all. */
+  readonly passive?: boolean;
 }
 
 export interface Speaker {
@@ -202,6 +204,7 @@ export function birdConfig(s: Speaker): string {
         `description ${quote(x.peer)};`,
         `neighbor ${x.address} as ${x.asn};`,
         x.password !== undefined && `password ${quote(x.password)};`,
+        x.passive === true && 'passive on;',
       ]),
     ),
     '',

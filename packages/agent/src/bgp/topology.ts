@@ -97,7 +97,7 @@ export interface RouterInput {
   readonly clusterCidrs: readonly string[];
   readonly timers: BgpTimers;
   /** Nodes and other routers, each on a link of its own or a shared one. */
-  readonly neighbours: readonly { readonly name: string; readonly address: string; readonly asn: number; readonly password?: string }[];
+  readonly neighbours: readonly { readonly name: string; readonly address: string; readonly asn: number; readonly password?: string; readonly passive?: boolean }[];
 }
 
 /** A router of the underlay (top of rack): hands on whatever pod ranges it learns. */
@@ -105,6 +105,6 @@ export const routerSpeaker = (r: RouterInput): Speaker => ({
   name: `router ${r.name}`, routerId: r.routerId, asn: r.asn, local: {}, uplinks: ['*'], clusterCidrs: r.clusterCidrs, blocks: [], timers: r.timers,
   sessions: r.neighbours.map((n): Session => ({
     type: 'external', family: familyOf(n.address), peer: n.name, address: n.address, asn: n.asn, import: 'cluster', export: 'all',
-    ...(n.password === undefined ? {} : { password: n.password }),
+    ...(n.password === undefined ? {} : { password: n.password }), ...(n.passive === true ? { passive: true } : {}),
   })),
 });

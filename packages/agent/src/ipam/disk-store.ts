@@ -24,6 +24,13 @@ function keyOfFile(name: string): AttachmentKey | undefined {
   return m?.[1] && m[2] ? { containerId: m[1], ifname: m[2] } : undefined;
 }
 
+/** The records of a directory as they are now, for who only looks: nothing is moved or removed, what cannot be read is left out. */
+export async function readAttachments(dir: string): Promise<AttachmentRecord[]> {
+  const names = (await readdir(dir).catch(() => [])).filter((n) => n.endsWith('.json') && !isTemporary(n));
+  const read = await Promise.all(names.map(async (n) => parseRecord(await readFile(join(dir, n), 'utf8').catch(() => ''))));
+  return read.flatMap((r) => ('record' in r ? [r.record] : []));
+}
+
 export class DiskStore implements AttachmentStore {
   readonly #dir: string;
   #main: DurableDir | undefined;

@@ -29,6 +29,10 @@ export interface ReserveRequest extends AttachmentKey {
   readonly pod?: PodRef;
   /** Addresses asked for; at most one per set. */
   readonly fixed?: readonly Ip[];
+  /** Addresses that another plugin has given: recorded as they are, none is picked. */
+  readonly given?: readonly AttachmentIp[];
+  /** What else is recorded from the start. */
+  readonly more?: Pick<AttachmentRecord, 'hostPorts' | 'shaping' | 'chained'>;
   /** Names what is made from the addresses, so that the record has it before it is made. */
   readonly name: (ips: readonly Ip[]) => { mac: string; hostIfname: string };
 }
@@ -148,8 +152,9 @@ export class Ipam {
   async reserve(req: ReserveRequest): Promise<{ record: AttachmentRecord; existed: boolean }> {
     const existing = this.get(req);
     if (existing) return { record: existing, existed: true };
-    if (this.#sets.length === 0) throw new CniError('NOT_AVAILABLE', 'this node has no pod CIDR yet', { hint: 'Wait for spec.podCIDRs of the node, or set it.' });
-    const given = this.#pick(req.fixed ?? []);
+    if (!req.given && this.#sets.length === 0) throw new CniError('NOT_AVAILABLE', 'this node has no pod CIDR yet', { hint: 'Wait for spec.podCIDRs of the node, or set it.' });
+    const picked = req.given ? [] : this.#pick(req.fixed ?? []);
+    const ips = req.given ?? picked.map(({ ip, range }): AttachmentIp => ({ address: formatIpIn(ip, range.subnet), gateway: formatIp(range.gateway) }));
     const record: AttachmentRecord = {
       version: 1,
       containerId: req.containerId,
@@ -157,8 +162,9 @@ export class Ipam {
       network: req.network,
       netns: req.netns,
       ...(req.pod ? { pod: req.pod } : {}),
-      ips: given.map(({ ip, range }): AttachmentIp => ({ address: formatIpIn(ip, range.subnet), gateway: formatIp(range.gateway) })),
-      ...req.name(given.map((g) => g.ip)),
+      ips,
+      ...req.name(ips.map((i) => parseIpCidr(i.address).ip)),
+      ...req.more,
       ...this.#further(req.containerId),
       phase: 'adding',
       created: new Date().toISOString(),
@@ -298,7 +304,8 @@ export class Ipam {
 
   #index(r: AttachmentRecord): void {
     this.#records.set(keyOf(r), r);
-    for (const i of r.ips) this.#hold(parseIpCidr(i.address).ip, keyOf(r), holderName(r));
+    // Another plugin's addresses are that plugin's to give.
+    if (!r.chained) for (const i of r.ips) this.#hold(parseIpCidr(i.address).ip, keyOf(r), holderName(r));
   }
 
   #forget(r: AttachmentRecord): void {

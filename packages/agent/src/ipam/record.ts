@@ -41,6 +41,28 @@ export interface FurtherNetwork {
   readonly mac?: string;
 }
 
+export interface HostPort {
+  readonly protocol: 'tcp' | 'udp' | 'sctp';
+  readonly hostPort: number;
+  readonly containerPort: number;
+  /** Undefined: every address of the node, of both families. */
+  readonly hostIp?: string;
+}
+
+/** What tbf is set to: bytes per second, bytes that may pass at once, bytes that may wait. */
+export interface Rate {
+  readonly rate: number;
+  readonly burst: number;
+  readonly limit: number;
+}
+
+export interface Shaping {
+  /** To the pod. */
+  readonly ingress?: Rate;
+  /** From the pod. */
+  readonly egress?: Rate;
+}
+
 export interface AttachmentRecord extends AttachmentKey {
   readonly version: 1;
   readonly network: string;
@@ -57,6 +79,13 @@ export interface AttachmentRecord extends AttachmentKey {
   readonly networks?: readonly FurtherNetwork[];
   /** Set when all of them are there. */
   readonly networksReady?: boolean;
+  readonly hostPorts?: readonly HostPort[];
+  readonly shaping?: Shaping;
+  /** Another plugin made the interface, and removes it: host ports and shaping alone are ours. */
+  readonly chained?: {
+    /** The node's device that leads to the pod: its bridge, or the host end itself. */
+    readonly dev: string;
+  };
   readonly phase: AttachmentPhase;
   /** What ADD answered; from phase `ready` on. */
   readonly result?: CniResult;
@@ -65,6 +94,8 @@ export interface AttachmentRecord extends AttachmentKey {
 }
 
 const address = z.string().refine((s) => tryParseIpCidr(s) !== undefined, 'not an address in CIDR notation');
+
+const rate = z.object({ rate: z.number(), burst: z.number(), limit: z.number() });
 
 const schema = z.object({
   version: z.literal(1),
@@ -81,6 +112,11 @@ const schema = z.object({
     network: z.string(), ifname: z.string(), config: z.string(), path: z.array(z.string()), ips: z.array(z.string()).optional(), mac: z.string().optional(),
   })).optional(),
   networksReady: z.boolean().optional(),
+  hostPorts: z.array(z.object({
+    protocol: z.enum(['tcp', 'udp', 'sctp']), hostPort: z.number().int(), containerPort: z.number().int(), hostIp: z.string().optional(),
+  })).optional(),
+  shaping: z.object({ ingress: rate.optional(), egress: rate.optional() }).optional(),
+  chained: z.object({ dev: z.string() }).optional(),
   phase: z.enum(['adding', 'ready', 'deleting']),
   result: z.record(z.string(), z.unknown()).optional(),
   created: z.string(),

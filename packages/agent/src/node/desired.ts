@@ -4,12 +4,14 @@
  * among all pods, and each pod's host end with what hangs on it. What is ours and not in it goes.
  */
 import { keyOf, mergeStates, NFT_TABLE, type NetnsState, type NftObject, type Route } from '@podway/netstate';
-import { parseCidr, cidrFirst, formatIp } from '@podway/cni';
 import { backendOf } from '../backends/index.js';
 import type { LocalNode } from '../backends/backend.js';
 import type { NetworkConfig } from '../config.js';
 import type { AttachmentRecord } from '../ipam/index.js';
+import { hostPortMasquerade, hostPortObjects, prefixOf, routeLocalnet, WHERE, type Family } from '../hostports/index.js';
+import { shapingState } from '../shaping/index.js';
 import { wiringOf } from '../wiring/index.js';
+import { familyOf } from './addresses.js';
 import type { BackendPlan } from './transition.js';
 
 export interface NodeInputs {
@@ -23,8 +25,13 @@ export function desiredNode(i: NodeInputs): NetnsState {
   const { config, local, plan } = i;
   const ways = plan.parts.map((p) => backendOf(p.config).desired(p.config, local, p.peers, plan.mtu));
   const wiring = wiringOf(config);
-  const pods = i.attachments.filter((r) => r.phase === 'ready').map((r) => wiring.hostState(config, r, plan.mtu));
-  const state = mergeStates(local.name, baseState(config, local), wiring.nodeState(config, local, plan.mtu), ...ways, ...pods);
+  const ready = i.attachments.filter((r) => r.phase === 'ready');
+  const state = mergeStates(
+    local.name, baseState(local), wiring.nodeState(config, local, plan.mtu), ...ways,
+    { nft: podwayTable(config, local.podCidrs, i.attachments), sysctls: Object.fromEntries(ready.flatMap((r) => (r.chained && r.hostPorts ? [[routeLocalnet(r.chained.dev), '1']] : []))) },
+    // What another plugin wired is that plugin's to look after.
+    ...ready.filter((r) => !r.chained).map((r) => wiring.hostState(config, r, plan.mtu)), ...ready.map(shapingState),
+  );
   return { ...state, routes: once(state.routes) };
 }
 
@@ -34,44 +41,51 @@ function once(routes: readonly Route[]): Route[] {
   return routes.filter((r) => r.type !== 'blackhole' || (!seen.has(keyOf.route(r)) && seen.add(keyOf.route(r))));
 }
 
-function baseState(config: NetworkConfig, local: LocalNode): Partial<NetnsState> {
+function baseState(local: LocalNode): Partial<NetnsState> {
   return {
     sysctls: {
       'net.ipv4.ip_forward': '1',
       [`net.ipv4.conf.${local.uplink.dev.replaceAll('.', '/')}.forwarding`]: '1',
       ...(local.podCidrs.some((c) => c.includes(':')) ? { 'net.ipv6.conf.all.forwarding': '1' } : {}),
     },
-    nft: config.masquerade ? masqueradeTable(config, local) : [],
   };
 }
 
-const prefixOf = (cidr: string) => {
-  const c = parseCidr(cidr);
-  return { prefix: { addr: formatIp(cidrFirst(c)), len: c.prefix } };
-};
+/** The families that pods have, in the order of the cluster's ranges. */
+export const familiesOf = (config: NetworkConfig): Family[] => [...new Set(config.clusterCidrs.map(familyOf))];
+
+/**
+ * Podway's table, whole. Host ports of attachments that are being added stand in it already, those of
+ * attachments that are being removed do not any more: as CNI's verbs have it at that moment.
+ */
+export function podwayTable(config: NetworkConfig, podCidrs: readonly string[], attachments: readonly AttachmentRecord[]): NftObject[] {
+  const families = familiesOf(config);
+  return [
+    { table: { family: WHERE.family, name: NFT_TABLE } },
+    { chain: { ...WHERE, name: 'postrouting', type: 'nat', hook: 'postrouting', prio: 100, policy: 'accept' } },
+    ...hostPortObjects({ families, podCidrs, attachments }),
+    ...hostPortMasquerade(families),
+    ...(config.masquerade ? masqueradeRules(config, podCidrs) : []),
+  ];
+}
 
 /**
  * NAT for what leaves the cluster, and for that only: from this node's pods to an address that is no
  * pod's. `fully-random` keeps two pods with the same source port from racing for one (the classic
  * lost DNS answer). Replies need no rule: conntrack turns them back.
  */
-function masqueradeTable(config: NetworkConfig, local: LocalNode): NftObject[] {
-  const where = { family: 'inet', table: NFT_TABLE };
+function masqueradeRules(config: NetworkConfig, podCidrs: readonly string[]): NftObject[] {
   const match = (protocol: string, field: string, op: string, right: unknown) => ({ match: { op, left: { payload: { protocol, field } }, right } });
-  return [
-    { table: { family: 'inet', name: NFT_TABLE } },
-    { chain: { ...where, name: 'postrouting', type: 'nat', hook: 'postrouting', prio: 100, policy: 'accept' } },
-    ...local.podCidrs.flatMap((podCidr): NftObject[] => {
-      const protocol = podCidr.includes(':') ? 'ip6' : 'ip';
-      const cluster = config.clusterCidrs.find((c) => c.includes(':') === podCidr.includes(':')) ?? podCidr;
-      const multicast = protocol === 'ip' ? '224.0.0.0/4' : 'ff00::/8';
-      return [
-        { rule: { ...where, chain: 'postrouting', comment: 'pod to pod is never translated', expr: [
-          match(protocol, 'saddr', '==', prefixOf(podCidr)), match(protocol, 'daddr', '==', prefixOf(cluster)), { accept: null } ] } },
-        { rule: { ...where, chain: 'postrouting', comment: 'what leaves the cluster takes the node address', expr: [
-          match(protocol, 'saddr', '==', prefixOf(podCidr)), match(protocol, 'daddr', '!=', prefixOf(multicast)),
-          { counter: { packets: 0, bytes: 0 } }, { masquerade: { flags: 'fully-random' } } ] } },
-      ];
-    }),
-  ];
+  return podCidrs.flatMap((podCidr): NftObject[] => {
+    const protocol = podCidr.includes(':') ? 'ip6' : 'ip';
+    const cluster = config.clusterCidrs.find((c) => c.includes(':') === podCidr.includes(':')) ?? podCidr;
+    const multicast = protocol === 'ip' ? '224.0.0.0/4' : 'ff00::/8';
+    return [
+      { rule: { ...WHERE, chain: 'postrouting', comment: 'pod to pod is never translated', expr: [
+        match(protocol, 'saddr', '==', prefixOf(podCidr)), match(protocol, 'daddr', '==', prefixOf(cluster)), { accept: null } ] } },
+      { rule: { ...WHERE, chain: 'postrouting', comment: 'what leaves the cluster takes the node address', expr: [
+        match(protocol, 'saddr', '==', prefixOf(podCidr)), match(protocol, 'daddr', '!=', prefixOf(multicast)),
+        { counter: { packets: 0, bytes: 0 } }, { masquerade: { flags: 'fully-random' } } ] } },
+    ];
+  });
 }

@@ -20,9 +20,12 @@ export async function recall(stateDir: string, node: string): Promise<LocalNode 
   }
 }
 
-/** The configuration the runtime finds. Flannel's form: a list, so that others can be chained behind. */
+/**
+ * The configuration the runtime finds. Flannel's form: a list, so that others can be chained behind. A runtime takes the highest of
+ * `cniVersions` that it knows; one that does not know that key (containerd 1.6) takes `cniVersion`, and would refuse 1.1.0.
+ */
 export const conflist = (): string =>
-  `${JSON.stringify({ cniVersion: '1.1.0', name: 'podway', plugins: [{ type: 'podway-cni', capabilities: { ips: true, mac: true } }] }, null, 2)}\n`;
+  `${JSON.stringify({ cniVersion: '1.0.0', cniVersions: ['0.4.0', '1.0.0', '1.1.0'], name: 'podway', plugins: [{ type: 'podway-cni', capabilities: { ips: true, mac: true, portMappings: true, bandwidth: true } }] }, null, 2)}\n`;
 
 /** What a crash left of files that were being written: only those of this name, the directory may be shared. */
 export async function removeTemporaries(dir: string, name: string): Promise<void> {

@@ -5,7 +5,7 @@
  * compared, which also repairs what somebody else has altered.
  */
 import type { Netns, RtNetlink } from '@podway/kernel';
-import { ALIAS_PREFIX, apply, describe, diff, observe, podwayOwnership, type Applied, type Change, type Link, type NetnsState } from '@podway/netstate';
+import { ALIAS_PREFIX, apply, describe, deviceOfSysctl, diff, nftTables, observe, podwayOwnership, withoutElements, type Applied, type Change, type Link, type NetnsState } from '@podway/netstate';
 import type { AgentEvent } from '../events.js';
 import { isManaged } from './addresses.js';
 
@@ -31,10 +31,11 @@ export class Reconciler {
    * Pods' devices come and go by CNI in between: they are left to `full`.
    */
   incremental(desired: NetnsState): Applied {
-    return this.applied ? this.apply(withoutPods(desired), withoutPods(this.applied)) : this.full(desired);
+    return this.applied ? this.apply(withoutPods(desired), withoutPods(this.applied), desired) : this.full(desired);
   }
 
-  private apply(desired: NetnsState, from: NetnsState): Applied {
+  /** @param whole the desired state with the parts that are CNI's: a table that is replaced is replaced with all that is in it. */
+  private apply(desired: NetnsState, from: NetnsState, whole = desired): Applied {
     const ownership = podwayOwnership((a) => isManaged(this.clusterCidrs, a));
     const all = diff(desired, from, ownership);
     // A pod's device that is gone cannot be put back from this side: its other end, in the pod, went with it.
@@ -43,14 +44,17 @@ export class Reconciler {
     // What hangs on such a device goes with it.
     const gone = new Set(lost.map((c) => c.key));
     const pods = new Set([...desired.links, ...from.links].filter(isPodDevice).map((l) => l.name));
-    const changes = all.filter((c) => !lost.includes(c) && !gone.has(deviceOf(c) ?? '') && !(c.op === 'delete' && pods.has(deviceOf(c) ?? '')));
+    const tables = nftTables(whole.nft);
+    const changes = all
+      .filter((c) => !lost.includes(c) && !gone.has(deviceOf(c) ?? '') && !(c.op === 'delete' && (c.kind === 'qdisc' || pods.has(deviceOf(c) ?? ''))))
+      .map((c) => (c.kind === 'nft' && c.desired ? { ...c, desired: tables.find((t) => t.name === c.desired?.name && t.family === c.desired.family) ?? c.desired } : c));
     this.tellLost(lost.map((c) => ({ link: c.key, why: (c.desired as Link).why ?? '' })));
     const result = apply(this.ns, changes, { netlink: this.netlink });
     for (const c of result.done) this.emit({ type: 'changed', change: describe(c) });
     for (const f of result.failed) {
       this.emit({ type: 'refused', change: describe(f.change), error: f.error.message, ...(f.error.hint === undefined ? {} : { hint: f.error.hint }) });
     }
-    this.applied = result.failed.length ? undefined : desired;
+    this.applied = result.failed.length ? undefined : whole;
     return result;
   }
 
@@ -61,21 +65,23 @@ export class Reconciler {
   }
 }
 
-const isPodDevice = (l: Link): boolean => l.kind === 'veth' && (l.alias?.startsWith(ALIAS_PREFIX) ?? false);
+/** Host ends and shapers come and go with attachments. */
+const isPodDevice = (l: Link): boolean => (l.kind === 'veth' || l.kind === 'ifb') && (l.alias?.startsWith(ALIAS_PREFIX) ?? false);
 
 /** The device that a change is about. */
-function deviceOf(c: Change): string | undefined {
+export function deviceOf(c: Change): string | undefined {
   if (c.kind === 'link') return c.key;
-  if (c.kind === 'sysctl') return /^net\.ipv[46]\.(?:conf|neigh)\.([^.]+)\./.exec(c.key)?.[1];
+  if (c.kind === 'sysctl') return deviceOfSysctl(c.key);
   return ((c.desired ?? c.observed) as { dev?: string } | undefined)?.dev;
 }
 
-/** Without what the attachments want: the devices and all that hangs on them. */
-export function withoutPods(s: NetnsState): NetnsState {
+/** Without what the attachments want: the devices and all that hangs on them, and host ports. */
+function withoutPods(s: NetnsState): NetnsState {
   const pods = new Set(s.links.filter(isPodDevice).map((l) => l.name));
   const stays = (o: { readonly dev?: string }): boolean => o.dev === undefined || !pods.has(o.dev);
-  const sysctls = Object.entries(s.sysctls).filter(([key]) => !pods.has(/^net\.ipv[46]\.(?:conf|neigh)\.([^.]+)\./.exec(key)?.[1] ?? ''));
+  const sysctls = Object.entries(s.sysctls).filter(([key]) => !pods.has(deviceOfSysctl(key) ?? ''));
   return {
-    ...s, links: s.links.filter((l) => !pods.has(l.name)), addresses: s.addresses.filter(stays), routes: s.routes.filter(stays), sysctls: Object.fromEntries(sysctls),
+    ...s, links: s.links.filter((l) => !pods.has(l.name)), addresses: s.addresses.filter(stays), routes: s.routes.filter(stays), qdiscs: [],
+    sysctls: Object.fromEntries(sysctls), nft: withoutElements(s.nft),
   };
 }

@@ -36,17 +36,16 @@ export function planBackends(
   const old = previous && backendOf(previous);
   const now: Peer[] = [];
   const still: Peer[] = [];
-  /** Wanted the new way, but it is not there yet: both are kept up. */
+  /** Wanted the new way, but it is not there yet: both are kept up. One that never took the old way waits for the new one alone. */
   const both: Peer[] = [];
   const problems: PeerProblem[] = [];
   for (const peer of peers) {
     const refusal = wanted.refuses(config, local, peer);
-    // A node that has never known the old way (it joined during the change) has none to be kept up.
-    const takesOld = previous && old && old.refuses(previous, local, peer) === undefined;
-    const reached = !takesOld || wanted.learnsRoutes === undefined || previous === undefined || hasLearned(wanted.learnsRoutes, peer, routes);
-    if (refusal === undefined && reached) now.push(peer);
+    const reached = wanted.learnsRoutes === undefined || previous === undefined || hasLearned(wanted.learnsRoutes, peer, routes);
+    const byOld = previous !== undefined && old?.refuses(previous, local, peer) === undefined;
+    if (refusal === undefined && (reached || !byOld)) now.push(peer);
     else if (refusal === undefined) both.push(peer);
-    else if (takesOld) still.push(peer);
+    else if (byOld) still.push(peer);
     else problems.push({ node: peer.name, reason: refusal });
   }
   const settled = previous === undefined || (still.length + both.length === 0 && !peers.some((p) => p.ends.uses === previous.backend.type));

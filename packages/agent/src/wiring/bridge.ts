@@ -6,12 +6,13 @@
  *   pod    eth0           MAC from the address, ADDRESS/24; default via .1, the cluster via .1
  */
 import { parseCidr, type CniResult } from '@podway/cni';
-import { sysctlDevice, type Netns } from '@podway/kernel';
+import { setPortRequest, sysctlDevice, type Netns } from '@podway/kernel';
 import { mergeStates, type NetnsState } from '@podway/netstate';
 import type { LocalNode } from '../backends/backend.js';
 import type { NetworkConfig } from '../config.js';
 import type { AttachmentRecord } from '../ipam/index.js';
 import { holderName } from '../ipam/index.js';
+import { routeLocalnet } from '../hostports/index.js';
 import { broadcastOf, familyOf, gatewayOf, macOf } from '../node/addresses.js';
 import { defaultOf, hostEnd, hostMac, makePair, podAddress, podRoute, podSide } from './veth.js';
 import type { Wiring, WiringContext } from './wiring.js';
@@ -32,11 +33,17 @@ export const bridge: Wiring = {
         const family = familyOf(podCidr);
         return { dev, family, address: gatewayOf(podCidr), prefix: parseCidr(podCidr).prefix, ...(family === 'inet' ? { broadcast: broadcastOf(podCidr) } : {}) };
       }),
-      sysctls: { [`net.ipv4.conf.${sysctlDevice(dev)}.forwarding`]: '1' },
+      sysctls: { [`net.ipv4.conf.${sysctlDevice(dev)}.forwarding`]: '1', [routeLocalnet(dev)]: '1' },
     };
   },
 
-  hostState: (config, r, mtu) => ({ links: [hostEnd(r, mtu, { master: config.bridge })] }),
+  hostState: (config, r, mtu) => ({
+    links: [hostEnd(r, mtu, {
+      master: config.bridge,
+      // A pod that asks its own host port: where bridged packets are translated too (br_netfilter), the frame leaves by the port it came in by.
+      ...(r.hostPorts?.length ? { port: { hairpin: true } } : {}),
+    })],
+  }),
 
   podState(config: NetworkConfig, r: AttachmentRecord, mtu: number): NetnsState {
     const dev = r.ifname;
@@ -49,6 +56,7 @@ export const bridge: Wiring = {
 
   wire(c: WiringContext, pod: Netns, r: AttachmentRecord): void {
     makePair(c, pod, r, this.podState(c.config, r, c.mtu), c.shared!.index);
+    if (r.hostPorts?.length) c.netlink.send(setPortRequest(c.netlink.mustLink(r.hostIfname).index, { hairpin: true }, r.hostIfname));
   },
 
   /** Bridge, host end, pod end; addresses belong to the pod end. */

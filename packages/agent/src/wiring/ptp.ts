@@ -25,6 +25,7 @@ import type { LocalNode } from '../backends/backend.js';
 import type { NetworkConfig } from '../config.js';
 import type { AttachmentIp, AttachmentRecord } from '../ipam/index.js';
 import { holderName } from '../ipam/index.js';
+import { routeLocalnet } from '../hostports/index.js';
 import { familyOf } from '../node/addresses.js';
 import { bare, defaultOf, hostEnd, hostMac, makePair, must, podAddress, podRoute, podSide, requests, subnetOf } from './veth.js';
 import type { HostState, Wiring, WiringContext } from './wiring.js';
@@ -95,7 +96,12 @@ export const ptp: Wiring = {
     const parts = r.ips.map((i) => hostPart(config, r, i));
     return {
       links: [hostEnd(r, mtu)], addresses: parts.flatMap((p) => p.addresses), routes: parts.flatMap((p) => p.routes),
-      sysctls: { [`net.ipv4.conf.${sysctlDevice(r.hostIfname)}.forwarding`]: '1', ...Object.assign({}, ...parts.map((p) => p.sysctls)) as Record<string, string> },
+      sysctls: {
+        [`net.ipv4.conf.${sysctlDevice(r.hostIfname)}.forwarding`]: '1',
+        // Only for who asked: without a bridge the switch can be each pod's own.
+        ...(r.hostPorts?.length ? { [routeLocalnet(r.hostIfname)]: '1' } : {}),
+        ...Object.assign({}, ...parts.map((p) => p.sysctls)) as Record<string, string>,
+      },
     };
   },
 

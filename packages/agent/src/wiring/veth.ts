@@ -131,11 +131,13 @@ export function removeRules(pod: Netns, r: AttachmentRecord): void {
   RtNetlink.with(pod, (nl) => must(nl.batch(nl.rules().filter((x) => x.protocol === PROTOCOL.podway && x.priority === priority).map((x) => deleteRuleRequest(x)))));
 }
 
-/** Removes the host end, and with it the pod's. Absent is success; a link that is not ours is left alone. */
-export async function unwire(netlink: RtNetlink, remover: LinkRemover, hostName: string): Promise<boolean> {
-  const link = netlink.link(hostName);
-  if (!link || !link.alias?.startsWith(ALIAS_PREFIX)) return false;
-  return remover.remove(link.index, hostName);
+/** Removes the host end, and with it the pod's, and other devices of the attachment. Absent is success; a link that is not ours is left alone. */
+export async function unwire(netlink: RtNetlink, remover: LinkRemover, names: readonly string[]): Promise<boolean> {
+  const ours = names.flatMap((name) => {
+    const link = name === '' ? undefined : netlink.link(name);
+    return link?.alias?.startsWith(ALIAS_PREFIX) ? [{ index: link.index, name }] : [];
+  });
+  return (await remover.removeAll(ours)).includes(true);
 }
 
 /** The first refusal of a batch. */

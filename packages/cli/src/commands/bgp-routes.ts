@@ -2,7 +2,7 @@
 import type { BgpRoute } from '@podway/agent';
 import { defineCommand, optional } from '../command.js';
 import { labOption } from '../lab.js';
-import { bgpNodes, sinceText } from '../bgp.js';
+import { bgpSpeakers, sinceText } from '../bgp.js';
 
 interface Row extends BgpRoute {
   readonly node: string;
@@ -10,9 +10,9 @@ interface Row extends BgpRoute {
 
 export const command = defineCommand({
   name: 'bgp routes',
-  summary: 'Show the routes that BGP speakers of nodes know',
+  summary: 'Show the routes that the BGP speakers of nodes and routers know',
   details: '`*` marks the route that is used; `unreachable` one whose next hop is on no connected subnet, which the kernel never gets. What the kernel has: podway node exec m1 -- ip route show proto bird',
-  arguments: { node: optional('name of the node; all when absent', 'nodes') },
+  arguments: { node: optional('name of a node, or of a router of a rack; all when absent', 'nodes') },
   options: { ...labOption },
   examples: [['podway bgp routes m1', 'what m1 has learnt, and from whom'], ['podway bgp routes -o wide', 'of every node, with next hops, local preference and communities']],
   needsRoot: true,
@@ -28,9 +28,9 @@ export const command = defineCommand({
     names: (rows) => rows.map((r) => `${r.node}/${r.prefix}`),
   },
   async run({ args, options }) {
-    const { bgpRoutes, nodeSocket } = await import('@podway/agent');
-    const nodes = await bgpNodes(options.lab, args.node);
-    const found = await Promise.all(nodes.map(async (n) => (await bgpRoutes(nodeSocket(n.holderPid))).map((r): Row => ({ ...r, node: n.name }))));
+    const { bgpRoutes } = await import('@podway/agent');
+    const { places } = await bgpSpeakers(options.lab, args.node);
+    const found = await Promise.all(places.map(async (n) => (await bgpRoutes(n.socket)).map((r): Row => ({ ...r, node: n.name }))));
     return found.flat();
   },
 });

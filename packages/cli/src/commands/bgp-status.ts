@@ -2,7 +2,7 @@
 import type { BgpSession } from '@podway/agent';
 import { defineCommand, flag, optional } from '../command.js';
 import { labOption } from '../lab.js';
-import { bgpNodes, sinceText } from '../bgp.js';
+import { bgpSpeakers, sinceText } from '../bgp.js';
 
 interface Row extends BgpSession {
   readonly node: string;
@@ -18,9 +18,9 @@ const TYPES = { mesh: 'node-to-node mesh', rr: 'route reflector', client: 'refle
 
 export const command = defineCommand({
   name: 'bgp status',
-  summary: 'Show the BGP sessions of nodes, and why one does not stand',
+  summary: 'Show the BGP sessions of nodes and routers, and why one does not stand',
   details: 'Asks BIRD on each node through its control socket. A session that is not Established is explained: the peer is probed (TCP port 179, ping, dropped MD5 signatures), which takes up to three seconds.',
-  arguments: { node: optional('name of the node; all when absent', 'nodes') },
+  arguments: { node: optional('name of a node, or of a router of a rack; all when absent', 'nodes') },
   options: { ...labOption, noProbe: flag('ask BIRD only, probe nobody') },
   examples: [
     ['podway bgp status', 'every session of every node'],
@@ -41,27 +41,27 @@ export const command = defineCommand({
         ]),
         ...silent.map((n) => [n.node, '-', '-', '-', '-', '-', 'no answer', '', '', ...(wide ? ['', '', '', '', ''] : []), n.reason]),
       ],
-      empty: 'No node has a BGP session. The backend of this network may be another one.',
+      empty: 'Nobody has a BGP session: the mesh is off, and there are neither reflectors nor peers (podway network set bgp --help).',
     }),
     names: ({ sessions }) => sessions.map((s) => `${s.node}/${s.protocol}`),
   },
   async run({ args, options, setExitCode }) {
-    const [{ bgpStatus, nodeSocket }, { Netns }, { messageOf }] = await Promise.all([import('@podway/agent'), import('@podway/kernel'), import('@podway/errors')]);
-    const nodes = await bgpNodes(options.lab, args.node);
+    const [{ bgpStatus }, { Netns }, { messageOf }] = await Promise.all([import('@podway/agent'), import('@podway/kernel'), import('@podway/errors')]);
+    const { places, routers } = await bgpSpeakers(options.lab, args.node);
     const sessions: Row[] = [];
     const silent: { node: string; reason: string }[] = [];
-    await Promise.all(nodes.map(async (n) => {
-      const netns = Netns.open({ pid: n.holderPid }, `node ${n.name}`);
+    await Promise.all(places.map(async (n) => {
+      const netns = Netns.open(n.netns, n.name);
       try {
-        const { sessions: found } = await bgpStatus({ socket: nodeSocket(n.holderPid), ...(options.noProbe ? {} : { netns }) });
-        sessions.push(...found.map((s) => ({ ...s, node: n.name })));
+        const { sessions: found } = await bgpStatus({ socket: n.socket, ...(options.noProbe ? {} : { netns }) });
+        sessions.push(...found.map((s) => ({ ...s, node: n.name, name: routers.get(s.address) ?? s.name })));
       } catch (e) {
         silent.push({ node: n.name, reason: messageOf(e) });
       } finally {
         netns.close();
       }
     }));
-    const order = new Map(nodes.map((n, i) => [n.name, i]));
+    const order = new Map(places.map((n, i) => [n.name, i]));
     sessions.sort((a, b) => order.get(a.node)! - order.get(b.node)! || (a.protocol < b.protocol ? -1 : 1));
     silent.sort((a, b) => order.get(a.node)! - order.get(b.node)!);
     if (silent.length || sessions.some((s) => s.state !== 'Established')) setExitCode(1);

@@ -11,6 +11,7 @@ import { command as exec } from './exec.js';
 import { command as get } from './get.js';
 import { command as lessonList } from './lesson-list.js';
 import { command as lessonRun } from './lesson-run.js';
+import { command as labFile } from './lab-file.js';
 import { command as labProcess } from './lab-process.js';
 import { command as logs } from './logs.js';
 import { command as nodeAdd } from './node-add.js';
@@ -20,6 +21,7 @@ import { command as run } from './run.js';
 import { command as status } from './status.js';
 import { command as networkCheck } from './network-check.js';
 import { command as networkGet } from './network-get.js';
+import { command as networkInstall } from './network-install.js';
 import { command as networkSet } from './network-set.js';
 import { command as bgpRoutes } from './bgp-routes.js';
 import { command as bgpStatus } from './bgp-status.js';
@@ -36,8 +38,8 @@ import { command as capture } from './capture.js';
 import { command as version } from './version.js';
 
 export const commands: readonly CommandModule[] = [
-  up, down, status, get, run, deleteCommand, exec, logs, nodeExec, nodeAdd, nodeRemove,
-  trace, networkGet, networkSet, networkCheck, ipamShow, ipamCheck, bgpStatus, bgpRoutes,
+  up, down, labFile, status, get, run, deleteCommand, exec, logs, nodeExec, nodeAdd, nodeRemove,
+  trace, networkGet, networkSet, networkInstall, networkCheck, ipamShow, ipamCheck, bgpStatus, bgpRoutes,
   capture, nsenter, inspectNode, inspectPod, inspectNetns, netnsList, netnsExpose, lessonList, lessonRun, version, completion, help, agent, complete, labProcess,
 ];
 

@@ -1,4 +1,5 @@
 /** Drift: what the nodes' kernels hold between nodes, compared with what the cluster's objects ask for. Changes nothing. */
+import { join } from 'node:path';
 import type { Change } from '@podway/netstate';
 import { defineCommand } from '../command.js';
 import { labOption, openLab } from '../lab.js';
@@ -17,7 +18,7 @@ const FINDING: Readonly<Record<Change['op'], Drift['finding']>> = { create: 'mis
 export const command = defineCommand({
   name: 'network check',
   summary: 'Compare what the nodes have with what the cluster wants, entry by entry',
-  details: 'Devices, addresses, routes, neighbours, FDB entries, sysctls and firewall of the network between nodes.\nThe same comparison as the agents make; a running agent mends what it finds within half a minute.',
+  details: 'Devices, addresses, routes, neighbours, FDB entries, sysctls and firewall of the network between nodes,\nand the node\'s side of every pod: host end, host ports, bandwidth.\nThe same comparison as the agents make; a running agent mends what it finds within half a minute.',
   arguments: {},
   options: { ...labOption },
   examples: [['podway network check', 'nothing missing, nothing extra: exit code 0']],
@@ -30,7 +31,7 @@ export const command = defineCommand({
     }),
   },
   async run({ options, setExitCode }) {
-    const [{ desiredNode, isManaged, localNode, nodesWithRanges, parseNetworkConfig, peersOf, planBackends, withoutPods }, { diff, observe, podwayOwnership }, { Netns }] = await Promise.all([
+    const [{ desiredNode, deviceOf, ifbName, readAttachments, isManaged, localNode, nodesWithRanges, parseNetworkConfig, peersOf, planBackends }, { diff, observe, podwayOwnership }, { Netns }] = await Promise.all([
       import('@podway/agent'), import('@podway/netstate'), import('@podway/kernel'),
     ]);
     const lab = await openLab(options.lab);
@@ -49,9 +50,12 @@ export const command = defineCommand({
             continue;
           }
           const plan = planBackends(config, undefined, local, peersOf(nodes, name).peers, observed.routes);
-          // Pods' own devices and what hangs on them belong to attachments, which CHECK looks after.
-          const changes = diff(desiredNode({ config, local, plan, attachments: [] }), withoutPods(observed), podwayOwnership((a) => isManaged(config.clusterCidrs, a)));
-          for (const c of changes) {
+          const attachments = await readAttachments(join(lab.layout.node(name).state, 'attachments'));
+          const desired = desiredNode({ config, local, plan, attachments });
+          const changes = diff(desired, observe(ns, { sysctls: Object.keys(desired.sysctls) }), podwayOwnership((a) => isManaged(config.clusterCidrs, a)));
+          // What an ADD or DEL is at work on is neither missing nor extra: the devices, and what hangs on them.
+          const busy = new Set(attachments.filter((r) => r.phase !== 'ready').flatMap((r) => [r.hostIfname, ifbName(r)]));
+          for (const c of changes.filter((x) => !busy.has(deviceOf(x) ?? ''))) {
             found.push({ node: name, finding: FINDING[c.op], kind: c.kind, object: c.key, reason: c.reason });
           }
         } finally {

@@ -13,9 +13,10 @@ export const command = defineCommand({
     ...labOption,
     address: text('IP', 'its address in the underlay; the next free one when not given'),
     podCidr: text('CIDR', 'the range of its pods; the next free one when not given'),
+    rack: text('NAME', 'where its cable is plugged in; the rack with the fewest nodes when not given'),
     label: many('KEY=VALUE', 'a label of the node', { short: '-l' }),
   },
-  examples: [['podway node add m4', 'one more'], ['podway node add edge --address 172.18.9.1 -l zone=edge', 'with an address and a label']],
+  examples: [['podway node add m4', 'one more'], ['podway node add edge --address 172.18.9.1 -l zone=edge', 'with an address and a label'], ['podway node add m5 --rack r2', 'in a lab with racks']],
   needsRoot: true,
   view: { text: (r: MembershipResult) => stepsText(`Node ${r.node} joined: ${r.address}, pods ${r.podCIDR}.`, r, 'has the way to it'), names: (r) => [`node/${r.node}`] },
   async run({ args, options, progress, signal }) {
@@ -27,6 +28,7 @@ export const command = defineCommand({
       node: {
         name: args.name, labels,
         ...(options.address === undefined ? {} : { address: options.address }), ...(options.podCidr === undefined ? {} : { podCIDR: options.podCidr }),
+        ...(options.rack === undefined ? {} : { rack: options.rack }),
       },
     }, (s) => status(s.name), signal));
   },

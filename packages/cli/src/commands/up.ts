@@ -4,6 +4,7 @@ import { choice, defineCommand, flag, integer, text } from '../command.js';
 import { usageError } from '../errors.js';
 import { labOption, openLab } from '../lab.js';
 import { formatDuration, type Progress } from '../progress.js';
+import { readText } from '../read-text.js';
 
 interface UpResult {
   readonly outcome: 'started' | 'running';
@@ -14,6 +15,9 @@ interface UpResult {
   readonly phases: readonly { readonly name: string; readonly ms: number }[];
   readonly pairs: PairReport | undefined;
   readonly map: LabMap;
+  /** What keys of the file mean something else here, or nothing. */
+  readonly notes: readonly string[];
+  readonly relays: readonly { readonly hostPort: number; readonly address: string; readonly port: number }[];
   /** The map as text, made where the lab package is loaded anyway. */
   readonly drawing: string;
 }
@@ -68,6 +72,7 @@ function view(r: UpResult): string {
       [`podway trace${flag} ${first.name} ${last.name}`, 'every hop of a packet, predicted and captured'],
       [`podway exec${flag} ${first.name} -- wget -qO- ${last.address}`, 'ask one pod from another'],
     ] as [string, string][] : []),
+    ...(r.map.nodes.some((n) => n.ready) ? [] : [[`podway network install${flag}`, 'the nodes have no network yet: this is Podway\'s']] as [string, string][]),
     [`podway get${flag} pods -o wide`, 'pods, their addresses and nodes'],
     [`podway node exec${flag} ${r.map.nodes[0]?.name ?? 'm1'} -- ip route`, 'look around on a node'],
     [`export KUBECONFIG=${r.kubeconfig}`, 'then kubectl works as well'],
@@ -82,7 +87,8 @@ function view(r: UpResult): string {
       ? [`  All ${r.pairs.total} pod pairs reach each other, each seen with its own address.`]
       : [`  ${r.pairs.failures.length} of ${r.pairs.total} pod pairs do NOT reach each other:`, ...r.pairs.failures.map((f) => `    ${f.from} → ${f.to}: ${f.problem}`)]
     : [];
-  return [title, '', r.drawing, ...pairs, '', 'Try next:', ...next.map(([c, what]) => `  ${c.padEnd(width)}   ${what}`)].join('\n');
+  const relays = r.relays.map((x) => `  127.0.0.1:${x.hostPort} leads to port ${x.port} of ${r.map.nodes.find((n) => n.address === x.address)?.name ?? `the API at ${x.address}`}.`);
+  return [title, '', r.drawing, ...pairs, ...relays, '', 'Try next:', ...next.map(([c, what]) => `  ${c.padEnd(width)}   ${what}`)].join('\n');
 }
 
 export const command = defineCommand({
@@ -92,7 +98,7 @@ export const command = defineCommand({
   arguments: {},
   options: {
     ...labOption,
-    file: text('FILE', 'a lab file (YAML)', { short: '-f', complete: 'files' }),
+    file: text('FILE', 'a lab file, or a cluster configuration of kind (YAML)', { short: '-f', complete: 'files' }),
     nodes: integer('N', 'how many nodes, when there is no file', { min: 1, max: 100 }),
     wiring: choice('WIRING', ['bridge', 'ptp'], 'how pods are connected to their node'),
     gateway: choice('FORM', ['host', 'link-local'], "ptp: the pods' next hop, an address on the node or 169.254.1.1"),
@@ -104,6 +110,7 @@ export const command = defineCommand({
     ['podway up --nodes 5', 'five nodes'],
     ['podway up -f examples/two-nodes.yaml', 'a lab of your own'],
     ['podway up --wiring ptp --gateway link-local', 'no bridge: a route to each pod, as Calico does'],
+    ['podway up -f examples/kind.yaml --lab huari-test', 'from a file of kind, under another name'],
     ['podway up --lab other', 'a second one beside it'],
   ],
   needsRoot: true,
@@ -111,9 +118,11 @@ export const command = defineCommand({
   async run({ options, progress, signal, setExitCode, onExit }) {
     if (options.file !== undefined && options.nodes !== undefined) throw usageError('--nodes and --file exclude each other', 'The file says how many nodes there are.');
     const lab = await import('@podway/lab');
-    const fromFile = options.file === undefined
-      ? lab.defaultLab(options.lab, options.nodes ?? 3)
-      : named(lab.parseLabFile(await read(options.file), options.file), options.lab);
+    const { config: fromFile, notes } = options.file === undefined
+      ? { config: lab.defaultLab(options.lab, options.nodes ?? 3), notes: [] }
+      // A name on the command line wins over the file's.
+      : lab.readLabFile(await readText(options.file), options.file, options.lab === 'default' ? undefined : options.lab);
+    for (const n of notes) progress.note(n);
     const config = lab.withWiring(fromFile, { wiring: options.wiring, gateway: options.gateway, ipam: options.ipam });
     const following = follow(progress);
     let launched;
@@ -137,22 +146,10 @@ export const command = defineCommand({
       if (pairs && pairs.failures.length) setExitCode(1);
       return {
         outcome: launched.outcome, lab: state.name, server: state.server, kubeconfig: layout.kubeconfig, ms: following.ms(),
-        phases: following.phases, pairs, map, drawing: lab.mapText(map),
+        phases: following.phases, pairs, map, notes, relays: state.relays ?? [], drawing: lab.mapText(map),
       };
     } finally {
       client.close();
     }
   },
 });
-
-/** A name on the command line wins over the file's. */
-const named = <C extends { name: string }>(config: C, name: string): C => (name === 'default' ? config : { ...config, name });
-
-async function read(file: string): Promise<string> {
-  const { readFile } = await import('node:fs/promises');
-  try {
-    return await readFile(file, 'utf8');
-  } catch (e) {
-    throw usageError(`cannot read ${file}: ${(e as Error).message}`);
-  }
-}

@@ -53,13 +53,21 @@ export class LinkRemover {
    * @throws NETLINK_REFUSED
    */
   remove(index: number, name = `#${index}`): Promise<boolean> {
-    if (this.closed) return Promise.reject(new PodwayError('NETLINK_CLOSED', `delete link ${name}: the remover was closed`));
-    const known = this.asked.get(index);
-    if (known) return known;
-    const promise = new Promise<boolean>((done, failed) => this.waiting.push({ index, name, done, failed })).finally(() => this.asked.delete(index));
-    this.asked.set(index, promise);
+    return this.removeAll([{ index, name }]).then(([was]) => was ?? false);
+  }
+
+  /** Several, which go together: one wait for all. In the order given, whether each was removed by this. */
+  removeAll(links: readonly { readonly index: number; readonly name: string }[]): Promise<boolean[]> {
+    const promises = links.map(({ index, name }) => {
+      if (this.closed) return Promise.reject<boolean>(new PodwayError('NETLINK_CLOSED', `delete link ${name}: the remover was closed`));
+      const known = this.asked.get(index);
+      if (known) return known;
+      const promise = new Promise<boolean>((done, failed) => this.waiting.push({ index, name, done, failed })).finally(() => this.asked.delete(index));
+      this.asked.set(index, promise);
+      return promise;
+    });
     this.pump();
-    return promise;
+    return Promise.all(promises);
   }
 
   private pump(): void {

@@ -85,6 +85,8 @@ export interface LinkSettings {
   readonly address?: string;
   readonly alias?: string;
   readonly txqlen?: number;
+  /** 1: no segmentation offload; every frame on the device is as long as it would be on a wire. */
+  readonly gsoMaxSegs?: number;
   /** Index of the bridge; 0 takes the port out. */
   readonly master?: number;
 }
@@ -159,7 +161,7 @@ export function decodeLink(a: Answer): LinkInfo | undefined {
 }
 
 const settings = (s: LinkSettings): LinkAttributes => ({
-  mtu: s.mtu, address: s.address, alias: s.alias, txqlen: s.txqlen, master: s.master,
+  mtu: s.mtu, address: s.address, alias: s.alias, txqlen: s.txqlen, gsoMaxSegs: s.gsoMaxSegs, master: s.master,
 });
 
 /** Encodes with a function, for the two places where a header stands inside an attribute. */

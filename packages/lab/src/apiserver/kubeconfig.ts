@@ -13,9 +13,11 @@ export interface KubeconfigOptions {
   readonly server: string;
   readonly ca: string;
   readonly token: string;
+  /** Further names of the context: what tutorials call it. */
+  readonly aliases?: readonly string[];
 }
 
-export function kubeconfig({ lab, server, ca, token }: KubeconfigOptions): string {
+export function kubeconfig({ lab, server, ca, token, aliases = [] }: KubeconfigOptions): string {
   const name = `podway-${lab}`;
   const config = {
     apiVersion: 'v1',
@@ -23,7 +25,7 @@ export function kubeconfig({ lab, server, ca, token }: KubeconfigOptions): strin
     preferences: {},
     clusters: [{ name, cluster: { server, 'certificate-authority-data': Buffer.from(ca).toString('base64') } }],
     users: [{ name, user: { token } }],
-    contexts: [{ name, context: { cluster: name, user: name, namespace: 'default' } }],
+    contexts: [name, ...aliases].map((n) => ({ name: n, context: { cluster: name, user: name, namespace: 'default' } })),
     'current-context': name,
   };
   return `${JSON.stringify(config, null, 2)}\n`;

@@ -138,9 +138,9 @@ export class ApiServer {
     return { port: address?.port ?? 0, host: address?.address ?? '' };
   }
 
-  /** Kubeconfig for clients that reach the server there; mode 0600, context `podway-LAB`. */
-  async writeKubeconfig(file: string, server: string): Promise<void> {
-    await writeKubeconfig(file, { lab: this.options.lab, server, ca: (await this.certificates()).ca, token: this.token });
+  /** Kubeconfig for clients that reach the server there; mode 0600, context `podway-LAB`, and the same by other names. */
+  async writeKubeconfig(file: string, server: string, aliases: readonly string[] = []): Promise<void> {
+    await writeKubeconfig(file, { lab: this.options.lab, server, ca: (await this.certificates()).ca, token: this.token, aliases });
   }
 
   /** The CA key, for whoever must issue further certificates of this lab; mode 0600. */

@@ -8,7 +8,9 @@
 import { existsSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { NETNS_DIR } from '@podway/kernel';
+import type { LabConfig } from './config.js';
 import { LabLayout } from './layout.js';
+import { underlayParts } from './racks.js';
 import type { PodRecord } from '../runtime/record.js';
 import { isRunning, labNames, readState } from './state.js';
 
@@ -123,8 +125,8 @@ export function netnsNames(layout: LabLayout): string[] {
   const claimed = new Set<string>();
   const prefixes: string[] = [];
   for (const o of others) {
-    const nodes = nodeNames(o);
-    if (nodes) for (const n of [...nodes, ...LabLayout.reserved]) claimed.add(o.netns(n));
+    const parts = partNames(o);
+    if (parts) for (const n of parts) claimed.add(o.netns(n));
     else if (o.name.startsWith(`${layout.name}-`)) prefixes.push(o.netns(''));
   }
   const own = layout.netns('');
@@ -135,11 +137,12 @@ export function netnsNames(layout: LabLayout): string[] {
   }
 }
 
-/** Nodes of a lab as its folder tells; undefined when it tells nothing. */
-function nodeNames(layout: LabLayout): string[] | undefined {
-  const config = quietly(() => JSON.parse(readFileSync(layout.config, 'utf8')) as { nodes: { name: string }[] });
-  const nodes = [...(config?.nodes ?? []), ...(readState(layout)?.nodes ?? [])].map((n) => n.name);
-  return nodes.length ? nodes : undefined;
+/** Nodes of a lab and parts of its underlay, as its folder tells; undefined when it tells nothing. */
+function partNames(layout: LabLayout): string[] | undefined {
+  const config = quietly(() => JSON.parse(readFileSync(layout.config, 'utf8')) as Pick<LabConfig, 'nodes' | 'underlay'>);
+  const state = readState(layout);
+  const nodes = [...(config?.nodes ?? []), ...(state?.nodes ?? [])].map((n) => n.name);
+  return nodes.length ? [...nodes, ...underlayParts((config ?? state?.config)?.underlay).map((p) => p.name)] : undefined;
 }
 
 function mountsBelow(dir: string): string[] {

@@ -2,16 +2,15 @@
  * The lab file: what a lab is made of. YAML, checked against a schema; every mistake is reported at
  * once, with line and column. Pure.
  */
-import { isNode, LineCounter, parseDocument, type Document } from 'yaml';
-import { cidrContains, cidrNth, cidrOverlaps, formatCidr, formatIp, parseCidr, parseIp, tryParseIp, tryParseIpCidr } from '@podway/cni';
-import { PodwayError } from '@podway/errors';
+import { cidrContains, cidrLast, cidrNth, cidrOverlaps, cidrSize, formatCidr, formatIp, parseCidr, parseIp } from '@podway/cni';
+import { isPodwayError, PodwayError } from '@podway/errors';
 import { z } from 'zod';
-import { BACKEND_TYPES, WIRINGS, type BackendType, type WiringType } from '@podway/agent';
-import { checkLabName, LabLayout, DEFAULT_LAB, LAB_NAME } from './layout.js';
-
-const cidr = z.string().refine((s) => tryParseIpCidr(s) !== undefined, 'must be a range in CIDR notation, such as 10.244.0.0/16');
-const ip = z.string().refine((s) => tryParseIp(s) !== undefined, 'must be an IP address');
-const dnsLabel = z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'must be a name of lower-case letters, digits and dashes');
+import { BACKEND_TYPES, parseNetworkConfig, WIRINGS, type BackendType, type WiringType } from '@podway/agent';
+import { checkLabName, DEFAULT_LAB, LAB_NAME } from './layout.js';
+import { completeRacks, rackSchema, tunnelSchema } from './rack-file.js';
+import { RACK_LABEL, segmentOf, segments, underlayParts, type LabRack, type LabTunnel, type Segment } from './racks.js';
+import { cidr, dnsLabel, ip, mtu } from './terms.js';
+import { allKeys, YamlText, type Path } from './yaml-text.js';
 
 const API_VERSION = 'podway.io/v1alpha1';
 
@@ -20,6 +19,9 @@ const nodeSchema = z.strictObject({
   address: ip.optional(),
   podCIDR: cidr.optional(),
   labels: z.record(z.string(), z.string()).optional(),
+  taints: z.array(z.strictObject({ key: z.string(), value: z.string().optional(), effect: z.enum(['NoSchedule', 'PreferNoSchedule', 'NoExecute']) })).optional(),
+  /** Where its cable is plugged in; in turn when absent. */
+  rack: dnsLabel.optional(),
 });
 
 const podSchema = z.strictObject({
@@ -33,13 +35,31 @@ const podSchema = z.strictObject({
   command: z.array(z.string()).optional(),
 });
 
+/** For `type: bgp`; what is left out is the agent's default. */
+const bgpSchema = {
+  asn: z.number().int().optional(),
+  mesh: z.boolean().optional(),
+  reflectors: z.array(z.string()).optional(),
+  clusterId: z.string().optional(),
+  peers: z.array(z.strictObject({
+    address: ip, asn: z.number().int(), password: z.string().optional(), nodeSelector: z.string().optional(),
+    import: z.union([z.enum(['cluster', 'default', 'all', 'none']), z.array(cidr)]).optional(), multihop: z.number().int().optional(),
+  })).optional(),
+  password: z.string().optional(),
+  holdTime: z.number().int().optional(),
+};
+
 const schema = z.strictObject({
   apiVersion: z.literal(API_VERSION),
   kind: z.literal('Lab'),
   name: z.string().refine((s) => LAB_NAME.test(s), 'must be at most 32 lower-case letters, digits and dashes').default(DEFAULT_LAB),
   underlay: z.strictObject({
     subnet: cidr.default('172.18.0.0/16'),
-    mtu: z.number().int().min(576).max(65535).default(1500),
+    mtu: mtu.default(1500),
+    /** What the switch really passes; larger frames vanish in it without a word. */
+    switchMTU: mtu.optional(),
+    racks: z.array(rackSchema).min(1).max(50).optional(),
+    tunnels: z.array(tunnelSchema).optional(),
   }).prefault({}),
   network: z.strictObject({
     clusterCIDR: cidr.default('10.244.0.0/16'),
@@ -50,6 +70,7 @@ const schema = z.strictObject({
       port: z.number().int().min(1).max(65535).default(8472),
       /** Encapsulate only between subnets. */
       crossSubnet: z.boolean().default(false),
+      ...bgpSchema,
     }).prefault({}),
     /** How a pod is connected to its node. */
     wiring: z.enum(WIRINGS).default('bridge'),
@@ -58,9 +79,14 @@ const schema = z.strictObject({
     /** Ranges of pods: one a node (spec.podCIDR), or blocks of IPPool objects, as many as the pods need. */
     ipam: z.enum(['podCIDR', 'pools']).default('podCIDR'),
     blockSize: z.number().int().min(20).max(30).default(26),
-    mtu: z.number().int().min(576).max(65535).optional(),
+    mtu: mtu.optional(),
     masquerade: z.boolean().default(true),
+    /** `none`: nodes stay without a network until `podway network install`, or another CNI plugin. */
+    cni: z.enum(['podway', 'none']).optional(),
+    serviceCIDR: cidr.optional(),
   }).prefault({}),
+  /** Where the API listens on this machine: a port of its loopback. */
+  api: z.strictObject({ port: z.number().int().min(0).max(65535).default(0) }).optional(),
   nodes: z.array(nodeSchema).min(1).max(200).prefault([{ name: 'm1' }, { name: 'm2' }, { name: 'm3' }]),
   pods: z.array(podSchema).default([]),
   /** Names of images of manifests, and the built-in image or folder of this machine that stands for each. */
@@ -69,22 +95,45 @@ const schema = z.strictObject({
 
 export type LabFile = z.input<typeof schema>;
 export type LabPod = z.output<typeof podSchema>;
+export type BgpFile = { readonly [K in keyof typeof bgpSchema]?: z.output<(typeof bgpSchema)[K]> };
+export type LabTaint = NonNullable<z.output<typeof nodeSchema>['taints']>[number];
 
 export interface LabNode {
   readonly name: string;
   readonly address: string;
   readonly podCIDR: string | undefined;
   readonly labels: Readonly<Record<string, string>>;
+  readonly taints?: readonly LabTaint[];
+  /** Of a lab with racks. */
+  readonly rack?: string;
+  /** Ports of this machine's loopback that lead to ports of the node. */
+  readonly ports?: readonly NodePortMapping[];
+}
+
+export interface NodePortMapping {
+  readonly hostPort: number;
+  readonly containerPort: number;
 }
 
 /** A lab file with everything filled in. */
 export interface LabConfig {
   readonly name: string;
-  readonly underlay: { readonly subnet: string; readonly prefix: number; readonly gateway: string; readonly mtu: number };
+  readonly underlay: {
+    /** The whole underlay; with racks their subnets are taken from it. */
+    readonly subnet: string;
+    readonly prefix: number;
+    readonly gateway: string;
+    readonly mtu: number;
+    /** What the switch of a flat underlay passes. */
+    readonly switchMTU: number;
+    /** None: one flat subnet. */
+    readonly racks: readonly LabRack[];
+    readonly tunnels: readonly LabTunnel[];
+  };
   readonly network: {
     readonly clusterCIDR: string;
     readonly nodeMask: number;
-    readonly backend: { readonly type: BackendType; readonly vni: number; readonly port: number; readonly crossSubnet: boolean };
+    readonly backend: { readonly type: BackendType; readonly vni: number; readonly port: number; readonly crossSubnet: boolean } & BgpFile;
     readonly wiring: WiringType;
     readonly gateway: 'host' | 'link-local';
     readonly ipam: 'podCIDR' | 'pools';
@@ -92,18 +141,13 @@ export interface LabConfig {
     readonly blockSize: number;
     readonly mtu: number | undefined;
     readonly masquerade: boolean;
+    readonly cni?: 'podway' | 'none' | undefined;
+    readonly serviceCIDR?: string | undefined;
   };
+  readonly api?: { readonly port: number } | undefined;
   readonly nodes: readonly LabNode[];
   readonly pods: readonly LabPod[];
   readonly images: Readonly<Record<string, string>>;
-}
-
-export interface Mistake {
-  readonly line: number;
-  readonly column: number;
-  /** `nodes[1].address` */
-  readonly path: string;
-  readonly message: string;
 }
 
 const SAMPLE_PODS: readonly LabPod[] = [['web-a', 'm1'], ['web-b', 'm1'], ['web-c', 'm2'], ['web-d', 'm3']].map(([name, node]) => ({
@@ -121,51 +165,35 @@ export function defaultLab(name: string = DEFAULT_LAB, nodes = 3): LabConfig {
   }), () => undefined);
 }
 
+/** Every key that a lab file can have, `underlay.racks.mtu`. */
+export const labFileKeys = (): string[] => allKeys(schema);
+
 /** @throws LAB_FILE_INVALID listing every mistake with line and column. */
 export function parseLabFile(text: string, file: string): LabConfig {
-  const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
-  const mistakes: Mistake[] = document.errors.map((e) => ({ ...place(lines, e.pos[0]), path: '', message: e.message }));
-  let config: LabConfig | undefined;
-  if (mistakes.length === 0) {
-    const report = (path: readonly PropertyKey[], message: string) => {
-      mistakes.push({ ...positionOf(document, lines, path), path: words(path), message });
-    };
-    const read = schema.safeParse(document.toJS() ?? {});
-    if (read.success) config = complete(read.data, report);
-    else for (const issue of read.error.issues) report(issue.path, issue.message);
-  }
-  if (mistakes.length || !config) {
-    throw new PodwayError('LAB_FILE_INVALID', `${file} cannot be used`, {
-      object: file,
-      said: mistakes.map((m) => `\n  ${file}:${m.line}:${m.column}: ${m.path ? `${m.path}: ` : ''}${m.message}`).join(''),
-      hint: 'A minimal one: {apiVersion: podway.io/v1alpha1, kind: Lab, nodes: [{name: m1}, {name: m2}]}',
-    });
-  }
-  return config;
+  return labOf(new YamlText(text, file));
 }
 
-const words = (path: readonly PropertyKey[]): string =>
-  path.map((p) => (typeof p === 'number' ? `[${p}]` : `.${String(p)}`)).join('').replace(/^\./, '');
-
-const place = (lines: LineCounter, offset: number): { line: number; column: number } => {
-  const { line, col } = lines.linePos(offset);
-  return { line, column: col };
-};
-
-/** Where a path stands in the text; where it is missing, the nearest thing around it that is there. */
-function positionOf(document: Document, lines: LineCounter, path: readonly PropertyKey[]): { line: number; column: number } {
-  for (let n = path.length; n >= 0; n--) {
-    const node: unknown = n === 0 ? document.contents : document.getIn(path.slice(0, n), true);
-    if (isNode(node) && node.range) return place(lines, node.range[0]);
-  }
-  return { line: 1, column: 1 };
+/** @throws LAB_FILE_INVALID */
+export function labOf(yaml: YamlText): LabConfig {
+  const read = yaml.read(schema);
+  const config = read && complete(read, yaml.report);
+  yaml.settle('Every key and its default: podway lab-file. A minimal one: {apiVersion: podway.io/v1alpha1, kind: Lab, nodes: [{name: m1}, {name: m2}]}');
+  return config!;
 }
+
+/** From another kind of file: filled in as a lab file is. @throws LAB_FILE_INVALID */
+export function labFrom(file: LabFile, yaml: YamlText, path: (path: Path) => Path): LabConfig {
+  return complete(schema.parse(file), (at, message) => yaml.report(path(at), message));
+}
+
+type Report = (path: Path, message: string) => void;
+type File = z.output<typeof schema>;
 
 /** Fills in addresses and checks what a schema cannot say. */
-function complete(file: z.output<typeof schema>, report: (path: readonly PropertyKey[], message: string) => void): LabConfig {
+function complete(file: File, report: Report): LabConfig {
   const subnet = parseCidr(file.underlay.subnet);
   const cluster = parseCidr(file.network.clusterCIDR);
+  const service = file.network.serviceCIDR === undefined ? undefined : parseCidr(file.network.serviceCIDR);
   if (cluster.family === subnet.family && cidrOverlaps(cluster, subnet)) {
     report(['network', 'clusterCIDR'], `overlaps with the underlay's subnet ${formatCidr(subnet)}`);
   }
@@ -174,76 +202,141 @@ function complete(file: z.output<typeof schema>, report: (path: readonly Propert
     if (file.network.blockSize < cluster.prefix) report(['network', 'blockSize'], `must not be shorter than the cluster's /${cluster.prefix}`);
     file.nodes.forEach((n, i) => n.podCIDR !== undefined && report(['nodes', i, 'podCIDR'], 'has no meaning with ipam pools: nodes claim blocks'));
   }
+  for (const [range, what] of [[cluster, "the cluster's range"], [subnet, "the underlay's subnet"]] as const) {
+    if (service && service.family === range.family && cidrOverlaps(service, range)) report(['network', 'serviceCIDR'], `overlaps with ${what} ${formatCidr(range)}`);
+  }
   if (file.network.nodeMask < cluster.prefix) report(['network', 'nodeMask'], `must not be shorter than the cluster's /${cluster.prefix}`);
-  const gateway = formatIp(cidrNth(subnet, 1));
-  const taken = new Map<string, string>([[gateway, "the underlay's router"]]);
+  const { racks, tunnels } = completeRacks(file.underlay, cluster, report);
+  if (racks.length && file.underlay.switchMTU !== undefined) report(['underlay', 'switchMTU'], 'each rack has a switch of its own: give switchMTU there');
+  const underlay: LabConfig['underlay'] = {
+    subnet: formatCidr(subnet), prefix: subnet.prefix, gateway: formatIp(cidrNth(subnet, 1)), mtu: file.underlay.mtu,
+    switchMTU: file.underlay.switchMTU ?? file.underlay.mtu, racks, tunnels,
+  };
+  checkNodes(file, underlay, report);
+  const nodes = address(file, underlay, report);
+  checkPods(file, report);
+  if (file.network.cni === 'none' && file.pods.length) report(['pods'], 'cannot start without a network (network.cni is none); make them after podway network install');
+  const config: LabConfig = {
+    name: file.name, underlay, network: { ...file.network, clusterCIDR: formatCidr(cluster), mtu: file.network.mtu },
+    ...(file.api === undefined ? {} : { api: file.api }), nodes, pods: file.pods, images: file.images,
+  };
+  checkBackend(config, report);
+  return config;
+}
+
+function checkNodes(file: File, underlay: LabConfig['underlay'], report: Report): void {
+  const cluster = parseCidr(file.network.clusterCIDR);
+  const parts = underlayParts(underlay).map((p) => p.name);
   const names = new Set<string>();
   for (const [i, n] of file.nodes.entries()) {
     if (names.has(n.name)) report(['nodes', i, 'name'], `"${n.name}" is there twice`);
-    if ((LabLayout.reserved as readonly string[]).includes(n.name)) report(['nodes', i, 'name'], `"${n.name}" is the name of a part of every lab`);
+    if (parts.includes(n.name) || n.name === 'underlay') report(['nodes', i, 'name'], `"${n.name}" is the name of a part of every lab`);
     names.add(n.name);
-    if (n.podCIDR !== undefined) {
-      const own = parseCidr(n.podCIDR);
-      if (own.family !== cluster.family || !cidrContains(cluster, { family: own.family, value: own.base }) || own.prefix < cluster.prefix) {
-        report(['nodes', i, 'podCIDR'], `is not within the cluster's range ${formatCidr(cluster)}`);
-      }
-      const clash = file.nodes.findIndex((o, j) => j < i && o.podCIDR !== undefined && cidrOverlaps(parseCidr(o.podCIDR), own));
-      if (clash >= 0) report(['nodes', i, 'podCIDR'], `overlaps with that of node ${file.nodes[clash]!.name}`);
+    if (n.rack !== undefined && !underlay.racks.some((r) => r.name === n.rack)) {
+      report(['nodes', i, 'rack'], `there is no rack ${n.rack}; ${underlay.racks.length ? `racks: ${underlay.racks.map((r) => r.name).join(', ')}` : 'this underlay has none (underlay.racks)'}`);
     }
+    if (n.podCIDR === undefined) continue;
+    const own = parseCidr(n.podCIDR);
+    if (own.family !== cluster.family || !cidrContains(cluster, { family: own.family, value: own.base }) || own.prefix < cluster.prefix) {
+      report(['nodes', i, 'podCIDR'], `is not within the cluster's range ${formatCidr(cluster)}`);
+    }
+    const clash = file.nodes.findIndex((o, j) => j < i && o.podCIDR !== undefined && cidrOverlaps(parseCidr(o.podCIDR), own));
+    if (clash >= 0) report(['nodes', i, 'podCIDR'], `overlaps with that of node ${file.nodes[clash]!.name}`);
+  }
+}
+
+/** Puts every node into a subnet, with an address: as asked, or in turn and the next free one. */
+function address(file: File, underlay: LabConfig['underlay'], report: Report): LabNode[] {
+  const all = segments(underlay);
+  const emptiest = (): Segment => all.reduce((a, b) => (used.get(b)! < used.get(a)! ? b : a));
+  const used = new Map(all.map((s) => [s, 0]));
+  const within = file.nodes.map((n): Segment => {
+    const given = n.rack === undefined
+      ? n.address === undefined ? undefined : all.find((s) => s.rack && cidrContains(parseCidr(s.subnet), parseIp(n.address!)))
+      : all.find((s) => s.rack?.name === n.rack);
+    const s = given ?? emptiest();
+    used.set(s, used.get(s)! + 1);
+    return s;
+  });
+  const taken = new Map<string, string>(all.map((s) => [s.gateway, s.rack ? `the router of rack ${s.rack.name}` : "the underlay's router"]));
+  for (const [i, n] of file.nodes.entries()) {
     if (n.address === undefined) continue;
+    const subnet = parseCidr(within[i]!.subnet);
     const holder = taken.get(n.address);
     if (holder) report(['nodes', i, 'address'], `is already that of ${holder}`);
     const value = parseIp(n.address).value;
-    if (subnet.family === 4 && (value === subnet.base || value === subnet.base + (1n << BigInt(32 - subnet.prefix)) - 1n)) {
-      report(['nodes', i, 'address'], `is the underlay's own: the first and the last address of ${formatCidr(subnet)} are no node's`);
+    const whose = within[i]!.rack ? `rack ${within[i]!.rack!.name}` : 'the underlay';
+    if (subnet.family === 4 && (value === subnet.base || value === cidrLast(subnet).value)) {
+      report(['nodes', i, 'address'], `is ${whose}'s own: the first and the last address of ${formatCidr(subnet)} are no node's`);
     }
-    if (!cidrContains(subnet, parseIp(n.address))) report(['nodes', i, 'address'], `is not in the underlay's subnet ${formatCidr(subnet)}`);
+    if (!cidrContains(subnet, parseIp(n.address))) report(['nodes', i, 'address'], `is not in ${whose}'s subnet ${formatCidr(subnet)}`);
     taken.set(n.address, `node ${n.name}`);
   }
-  let next = 2;
-  const usable = (1n << BigInt((subnet.family === 4 ? 32 : 128) - subnet.prefix)) - 1n;
-  const nodes = file.nodes.map((n, i): LabNode => {
-    let address = n.address;
-    while (address === undefined && BigInt(next) < usable) {
-      const candidate = formatIp(cidrNth(subnet, next++));
-      if (!taken.has(candidate)) address = candidate;
+  const next = new Map(all.map((s) => [s, 2]));
+  return file.nodes.map((n, i): LabNode => {
+    const segment = within[i]!;
+    const subnet = parseCidr(segment.subnet);
+    let own = n.address;
+    while (own === undefined && BigInt(next.get(segment)!) < cidrSize(subnet) - 1n) {
+      const candidate = formatIp(cidrNth(subnet, next.get(segment)!));
+      next.set(segment, next.get(segment)! + 1);
+      if (!taken.has(candidate)) own = candidate;
     }
-    if (address === undefined) {
-      report(['nodes', i], `the underlay ${formatCidr(subnet)} has no address left for it`);
-      address = '';
-    }
-    return { name: n.name, address, podCIDR: n.podCIDR, labels: n.labels ?? {} };
+    if (own === undefined) report(['nodes', i], `${segment.rack ? `rack ${segment.rack.name}` : 'the underlay'} ${formatCidr(subnet)} has no address left for it`);
+    return {
+      name: n.name, address: own ?? '', podCIDR: n.podCIDR,
+      labels: { ...(segment.rack ? { [RACK_LABEL]: segment.rack.name } : {}), ...n.labels },
+      ...(n.taints === undefined ? {} : { taints: n.taints }), ...(segment.rack ? { rack: segment.rack.name } : {}),
+    };
   });
+}
+
+function checkPods(file: File, report: Report): void {
+  const names = file.nodes.map((n) => n.name);
   const pods = new Set<string>();
   for (const [i, p] of file.pods.entries()) {
     const key = `${p.namespace ?? 'default'}/${p.name}`;
     if (pods.has(key)) report(['pods', i, 'name'], `"${p.name}" is there twice`);
     pods.add(key);
-    if (p.node !== undefined && !names.has(p.node)) report(['pods', i, 'node'], `there is no node ${p.node}; nodes: ${[...names].join(', ')}`);
+    if (p.node !== undefined && !names.includes(p.node)) report(['pods', i, 'node'], `there is no node ${p.node}; nodes: ${[...new Set(names)].join(', ')}`);
     const range = file.nodes.find((n) => n.name === p.node)?.podCIDR ?? file.network.clusterCIDR;
     if (p.address !== undefined && !cidrContains(parseCidr(range), parseIp(p.address))) {
       report(['pods', i, 'address'], range === file.network.clusterCIDR ? `is not in the cluster's range ${range}` : `is not in node ${p.node}'s range ${range}`);
     }
   }
-  return {
-    name: file.name,
-    underlay: { subnet: formatCidr(subnet), prefix: subnet.prefix, gateway, mtu: file.underlay.mtu },
-    network: { ...file.network, clusterCIDR: formatCidr(cluster), mtu: file.network.mtu },
-    nodes, pods: file.pods, images: file.images,
-  };
+}
+
+/** What the agents would refuse is said before anything is made. */
+function checkBackend(config: LabConfig, report: Report): void {
+  const { type } = config.network.backend;
+  const used = new Map<string, string>();
+  for (const n of config.nodes) {
+    const { subnet } = segmentOf(config, n);
+    if (!used.has(subnet)) used.set(subnet, n.name);
+  }
+  if (type === 'host-gw' && used.size > 1) {
+    const [a, b] = [...used].map(([subnet, name]) => `${name} is on ${subnet}`);
+    report(['network', 'backend', 'type'], `host-gw reaches nodes of one subnet only: ${a}, ${b}; use vxlan with crossSubnet, or bgp with racks that have bgp: true`);
+  }
+  const mute = type === 'bgp' && config.network.backend.peers === undefined && used.size > 1 ? config.underlay.racks.filter((r) => r.asn === undefined) : [];
+  if (mute.length) report(['network', 'backend', 'type'], `with bgp the routers must learn where pods are: rack ${mute.map((r) => r.name).join(', ')} needs bgp: true`);
+  try {
+    parseNetworkConfig(netConf(config));
+  } catch (e) {
+    if (!isPodwayError(e, 'NETWORK_CONFIG_INVALID')) throw e;
+    report(['network', 'backend'], e.said ?? e.message);
+  }
 }
 
 /** A lab with one node more. @throws NODE_INVALID with everything that is wrong */
-export function withNode(c: LabConfig, node: { readonly name: string; readonly address?: string; readonly podCIDR?: string; readonly labels?: Readonly<Record<string, string>> }): LabConfig {
+export function withNode(c: LabConfig, node: { readonly name: string; readonly address?: string; readonly podCIDR?: string; readonly labels?: Readonly<Record<string, string>>; readonly rack?: string }): LabConfig {
   const mistakes: string[] = [];
   const read = nodeSchema.safeParse(node);
   let config: LabConfig | undefined;
   if (read.success) {
-    const nodes = [...c.nodes.map(({ podCIDR, ...n }) => ({ ...n, labels: { ...n.labels }, ...(podCIDR === undefined ? {} : { podCIDR }) })), read.data];
-    config = complete(
-      { apiVersion: API_VERSION, kind: 'Lab', ...c, network: { ...c.network }, nodes, pods: [...c.pods], images: { ...c.images } },
-      (path, message) => mistakes.push(`${path.slice(2).join('.')}: ${message}`),
-    );
+    config = complete(again(c, read.data), (path, message) => mistakes.push(`${path.slice(path[0] === 'nodes' ? 2 : 0).join('.')}: ${message}`));
+    // What a file cannot say of a node is as it was.
+    config = { ...config, nodes: config.nodes.map((n) => ({ ...n, ...c.nodes.find((o) => o.name === n.name) })) };
   } else for (const issue of read.error.issues) mistakes.push(`${issue.path.join('.')}: ${issue.message}`);
   if (config && mistakes.length === 0) return config;
   throw new PodwayError('NODE_INVALID', `node ${node.name} cannot be added`, { object: `lab ${c.name}`, said: mistakes.join('; ') });
@@ -261,10 +354,35 @@ export function withWiring(
   throw new PodwayError('LAB_FILE_INVALID', `a ${gateway} gateway does not go with wiring ${wiring}, which has its gateway on the bridge`, { hint: 'Add --wiring ptp.' });
 }
 
-/** The network as the agents read it: a net-conf.json. */
+/** The file that a lab would have been made from, with one node more. */
+function again(c: LabConfig, more: z.output<typeof nodeSchema>): File {
+  const { subnet, mtu: bytes, switchMTU, racks, tunnels } = c.underlay;
+  const nodes = c.nodes.map(({ name, address: at, podCIDR, labels, rack }) => ({
+    name, address: at, labels: { ...labels }, ...(podCIDR === undefined ? {} : { podCIDR }), ...(rack === undefined ? {} : { rack }),
+  }));
+  return {
+    apiVersion: API_VERSION, kind: 'Lab', name: c.name, network: { ...c.network, backend: { ...c.network.backend } }, pods: [...c.pods], images: { ...c.images },
+    underlay: {
+      subnet, mtu: bytes, ...(racks.length ? {} : { switchMTU }),
+      racks: racks.map(({ link, asn, ...r }) => ({ name: r.name, subnet: r.subnet, mtu: r.mtu, switchMTU: r.switchMTU, link: { mtu: link.mtu }, ...(asn === undefined ? {} : { asn }) })),
+      tunnels: tunnels.map((t) => ({ between: [...t.between], mtu: t.link.mtu })),
+    },
+    nodes: [...nodes, more],
+  };
+}
+
+/** The network as the agents read it: a net-conf.json. Keys of BGP stand there for every backend: it may be changed to bgp later. */
 export function netConf(c: LabConfig): string {
+  const { backend: b } = c.network;
+  const racks = c.underlay.racks.flatMap((r) => (r.asn === undefined ? [] : [{ Address: r.gateway, ASN: r.asn, NodeSelector: `${RACK_LABEL}=${r.name}` }]));
+  const peers = (b.peers ?? []).map((p) => present({ Address: p.address, ASN: p.asn, Password: p.password, NodeSelector: p.nodeSelector, Import: p.import, Multihop: p.multihop }));
   return `${JSON.stringify({
     Network: c.network.clusterCIDR, Wiring: c.network.wiring, Gateway: c.network.gateway, IPAM: c.network.ipam, Masquerade: c.network.masquerade, ...(c.network.mtu === undefined ? {} : { MTU: c.network.mtu }),
-    Backend: { Type: c.network.backend.type, VNI: c.network.backend.vni, Port: c.network.backend.port, CrossSubnet: c.network.backend.crossSubnet },
+    Backend: present({
+      Type: b.type, VNI: b.vni, Port: b.port, CrossSubnet: b.crossSubnet, ASN: b.asn, Mesh: b.mesh, Reflectors: b.reflectors, ClusterID: b.clusterId,
+      Password: b.password, HoldTime: b.holdTime, Peers: racks.length + peers.length ? [...racks, ...peers] : undefined,
+    }),
   })}\n`;
 }
+
+const present = (o: object): object => Object.fromEntries(Object.entries(o).filter(([, v]) => v !== undefined));

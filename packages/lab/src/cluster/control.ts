@@ -11,13 +11,29 @@ import type { LabLayout } from './layout.js';
 
 export type ControlRequest =
   | { readonly verb: 'add-node'; readonly node: NewNode }
-  | { readonly verb: 'remove-node'; readonly name: string; readonly graceSeconds: number | undefined };
+  | { readonly verb: 'remove-node'; readonly name: string; readonly graceSeconds: number | undefined }
+  | { readonly verb: 'install-network' };
+
+/** What each request is answered with. */
+export interface ControlResults {
+  readonly 'add-node': MembershipResult;
+  readonly 'remove-node': MembershipResult;
+  readonly 'install-network': InstallResult;
+}
+type AnyResult = ControlResults[keyof ControlResults];
+
+/** The nodes that have a network now. */
+export interface InstallResult {
+  readonly nodes: readonly string[];
+  readonly ms: number;
+}
 
 export interface NewNode {
   readonly name: string;
   readonly address?: string;
   readonly podCIDR?: string;
   readonly labels?: Readonly<Record<string, string>>;
+  readonly rack?: string;
 }
 
 /** A part of the work that has ended. Milliseconds; `at` counts from the request. */
@@ -38,10 +54,10 @@ export interface MembershipResult {
 
 type Answer =
   | ({ readonly type: 'step' } & Step)
-  | { readonly type: 'done'; readonly result: MembershipResult }
+  | { readonly type: 'done'; readonly result: AnyResult }
   | { readonly type: 'failed'; readonly error: { readonly code: string; readonly message: string; readonly object?: string; readonly hint?: string } };
 
-export type ControlHandler = (request: ControlRequest, tell: (s: Step) => void) => Promise<MembershipResult>;
+export type ControlHandler = (request: ControlRequest, tell: (s: Step) => void) => Promise<AnyResult>;
 
 export async function serveControl(path: string, handle: ControlHandler): Promise<{ close(): Promise<void> }> {
   let last: Promise<void> = Promise.resolve();
@@ -73,7 +89,7 @@ export async function serveControl(path: string, handle: ControlHandler): Promis
 }
 
 /** Asks the process of a lab. @throws its error, or LAB_UNREACHABLE */
-export function askLab(layout: LabLayout, request: ControlRequest, tell: (s: Step) => void, signal: AbortSignal): Promise<MembershipResult> {
+export function askLab<R extends ControlRequest>(layout: LabLayout, request: R, tell: (s: Step) => void, signal: AbortSignal): Promise<ControlResults[R['verb']]> {
   return new Promise((resolve, reject) => {
     const gone = (cause?: Error): PodwayError => new PodwayError('LAB_UNREACHABLE', `the process of lab ${layout.name} does not answer`, {
       object: layout.control, ...(cause === undefined ? {} : { said: cause.message, cause }), hint: `Its log: ${layout.logs}/lab.log`,
@@ -87,7 +103,7 @@ export function askLab(layout: LabLayout, request: ControlRequest, tell: (s: Ste
       .on('line', (line) => {
         const a = JSON.parse(line) as Answer;
         if (a.type === 'step') tell({ name: a.name, at: a.at });
-        else if (a.type === 'done') resolve(a.result);
+        else if (a.type === 'done') resolve(a.result as ControlResults[R['verb']]);
         else reject(new PodwayError(a.error.code, a.error.message, { ...(a.error.object === undefined ? {} : { object: a.error.object }), ...(a.error.hint === undefined ? {} : { hint: a.error.hint }) }));
       })
       .once('close', () => (signal.removeEventListener('abort', stop), reject(gone())));

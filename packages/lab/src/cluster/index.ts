@@ -1,11 +1,15 @@
 export * from './config.js';
-export { askLab, type ControlRequest, type MembershipResult, type NewNode, type Step } from './control.js';
+export { askLab, type ControlRequest, type InstallResult, type MembershipResult, type NewNode, type Step } from './control.js';
 export { belongings, labMark, type Belongings } from './belongings.js';
 export { down, type Removed } from './down.js';
 export * from './events.js';
 export { Lab, LAB_VERSION, thisProgram, type LabOptions } from './lab.js';
 export { binary, DEFAULT_LAB, LABS_DIR, LabLayout, checkLabName } from './layout.js';
 export { launch, type Launched, type LaunchOptions } from './launch.js';
+export { LAB_FILE_TEXT } from './lab-file-text.js';
+export { readLabFile, type LabRead } from './lab-file.js';
 export * from './map.js';
 export { isRunning, labNames, mustRun, nameFlag, readState, startOf, type LabState, type NodeState } from './state.js';
 export { INTERNET_ADDRESS, OUTSIDE_ADDRESS } from './underlay.js';
+export { routerName, segmentOf, speakingRouters, underlayParts, type LabRack, type LabTunnel } from './racks.js';
+export type { Relay } from './port-relay.js';

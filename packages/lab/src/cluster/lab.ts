@@ -5,22 +5,25 @@
  */
 import { chmodSync, mkdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
-import { PodwayError } from '@podway/errors';
+import { messageOf, PodwayError } from '@podway/errors';
 import { listenTcp, Netns } from '@podway/kernel';
 import { NETWORK_CONFIG_MAP } from '@podway/agent';
-import { ConfigMaps, IPPools, Nodes, Pods, type Node, type ObjectClient, type Pod } from '@podway/kube';
+import { ConfigMaps, IPPools, Nodes, Pods, type ConfigMap, type Node, type ObjectClient, type Pod } from '@podway/kube';
 import { ApiServer, openLmdbStore } from '../apiserver/index.js';
 import { startControllers } from '../controllers/index.js';
 import { ImageStore } from '../images/index.js';
 import { execInContainer } from '../runtime/index.js';
 import { netConf, type LabConfig, type LabNode, type LabPod } from './config.js';
-import { serveControl } from './control.js';
+import { serveControl, type InstallResult, type Step } from './control.js';
 import type { LabEvent, PairReport } from './events.js';
 import { binary, LabLayout } from './layout.js';
 import { addNode, isReady, removeNode, type MembershipContext } from './membership.js';
 import { NodeHost } from './node-host.js';
 import { checkPairs, type PairPod } from './pairs.js';
 import { podSubresources } from './pod-subresources.js';
+import { openRelay, type OpenRelay } from './port-relay.js';
+import { apiAddress, coreName, segments } from './racks.js';
+import { Routers } from './routers.js';
 import { startOf, writeConfig, writeState, type LabState } from './state.js';
 import { createUnderlay } from './underlay.js';
 
@@ -53,11 +56,19 @@ export class Lab {
   private server!: ApiServer;
   private client!: ObjectClient;
   private url: string | undefined;
+  private readonly routers: Routers;
+  private readonly relays: OpenRelay[] = [];
 
   private constructor(private readonly o: LabOptions) {
     this.config = o.config;
     this.layout = new LabLayout(o.config.name);
     this.images = new ImageStore({ dir: this.layout.images, map: o.config.images });
+    this.routers = new Routers({
+      layout: this.layout,
+      emit: (router, e) => {
+        if (e.type === 'daemon-failed' || e.type === 'daemon-ended') this.o.emit({ type: 'warning', message: `${router}: BIRD ${e.type === 'daemon-failed' ? `${e.doing}: ${e.error}` : e.how}` });
+      },
+    });
   }
 
   /** Resolves when all nodes and pods are ready and every pair of sample pods has been asked. */
@@ -79,13 +90,14 @@ export class Lab {
     const { config } = this.o;
     this.folders();
     this.save('starting');
-    await this.phase('underlay and nodes', () => this.machines(), () => `${config.nodes.length} nodes, underlay ${config.underlay.subnet}`);
+    await this.phase('underlay and nodes', () => this.machines(), () => `${config.nodes.length} nodes, ${config.underlay.racks.length ? `${config.underlay.racks.length} racks: ${segments(config.underlay).map((r) => r.subnet).join(', ')}` : `underlay ${config.underlay.subnet}`}`);
     this.save('starting');
     await this.phase('API server', () => this.api(), () => this.url ?? '');
     this.save('starting');
-    await this.phase('agents and kubelets', () => this.nodesReady(), () => `${config.nodes.length} nodes Ready`);
+    await this.phase('agents and kubelets', () => this.nodesReady(), () => `${config.nodes.length} nodes ${hasAgents(config) ? 'Ready' : 'NotReady, without a network: podway network install'}`);
     const pods = await this.phase('pods', () => this.podsReady(), (p) => `${p.length} pods Ready`);
     const pairs = await this.phase('pod pairs', () => this.pairs(pods), (r) => `${r.ok} of ${r.total} pairs reach each other`);
+    await this.relay();
     await this.listen();
     this.save('ready');
     this.o.emit({ type: 'ready', ms: performance.now() - this.began, pairs });
@@ -102,25 +114,26 @@ export class Lab {
     createUnderlay(this.layout, this.config);
     this.hosts.push(...await Promise.all(this.config.nodes.map((n) => this.build(n))));
     // The slowest part, Node.js processes that load a program: while the API server is made.
-    for (const h of this.hosts) h.startAgent();
+    if (hasAgents(this.config)) for (const h of this.hosts) h.startAgent();
+    await this.routers.apply(this.config);
   }
 
-  private build(node: LabNode): Promise<NodeHost> {
-    return NodeHost.build({ layout: this.layout, config: this.config, program: this.o.program, emit: this.o.emit }, node, this.ports++);
+  private build(node: LabNode, network = netConf(this.config)): Promise<NodeHost> {
+    return NodeHost.build({ layout: this.layout, config: this.config, program: this.o.program, emit: this.o.emit }, node, this.ports++, network);
   }
 
   private async api(): Promise<void> {
     const { config } = this.o;
-    const gateway = config.underlay.gateway;
+    const gateway = apiAddress(config);
     this.server = await ApiServer.open({ lab: config.name, store: await openLmdbStore(this.layout.store) });
     this.client = this.server.inProcessClient('podway-lab');
-    const local = await this.server.listen({ host: '127.0.0.1', port: 0 }, { names: [gateway] });
+    const local = await this.server.listen({ host: '127.0.0.1', port: config.api?.port ?? 0 }, { names: [gateway] });
     this.url = `https://127.0.0.1:${local.port}`;
-    const underlay = Netns.open({ name: this.layout.netns('underlay') });
+    const underlay = Netns.open({ name: this.layout.netns(coreName(config)) });
     const fd = listenTcp(underlay, gateway, API_PORT);
     underlay.close();
     await this.server.listen({ fd });
-    await this.server.writeKubeconfig(this.layout.kubeconfig, this.url);
+    await this.server.writeKubeconfig(this.layout.kubeconfig, this.url, [config.name, `kind-${config.name}`]);
     for (const n of config.nodes) await this.register(n);
     await this.client.create(ConfigMaps, {
       apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: NETWORK_CONFIG_MAP.name, namespace: NETWORK_CONFIG_MAP.namespace },
@@ -143,10 +156,13 @@ export class Lab {
   /** What the node's agent needs to reach the API, and the Node object. */
   private async register(n: LabNode): Promise<void> {
     // Its agent begins when the file has its name: it is never there by half, and not before the object.
-    await this.server.writeKubeconfig(`${this.agentKubeconfig(n)}.new`, `https://${this.config.underlay.gateway}:${API_PORT}`);
+    await this.server.writeKubeconfig(`${this.agentKubeconfig(n)}.new`, `https://${apiAddress(this.config)}:${API_PORT}`);
     await this.client.create(Nodes, {
       apiVersion: 'v1', kind: 'Node', metadata: { name: n.name, labels: { ...n.labels } },
-      spec: n.podCIDR === undefined ? {} : { podCIDR: n.podCIDR, podCIDRs: [n.podCIDR] },
+      spec: {
+        ...(n.podCIDR === undefined ? {} : { podCIDR: n.podCIDR, podCIDRs: [n.podCIDR] }),
+        ...(n.taints === undefined ? {} : { taints: n.taints.map(({ key, effect, value }) => ({ key, effect, ...(value === undefined ? {} : { value }) })) }),
+      },
     });
   }
 
@@ -163,6 +179,10 @@ export class Lab {
   private async nodesReady(): Promise<void> {
     this.server.attachRuntime(podSubresources(binary('podway-init'), (pod) => this.hosts.find((h) => h.node.name === pod.spec?.nodeName)?.runtime));
     await Promise.all(this.hosts.map((h) => h.startKubelet(this.server, this.images)));
+    if (hasAgents(this.config)) await this.allReady();
+  }
+
+  private async allReady(): Promise<void> {
     await this.until(Nodes, this.config.nodes.length, 'nodes', isReady, (n: Node) => n.status?.conditions?.find((c) => c.type === 'Ready')?.message ?? 'it has not reported yet');
   }
 
@@ -250,6 +270,7 @@ export class Lab {
     writeState(this.layout, {
       name: this.config.name, version: LAB_VERSION, pid: process.pid, pidStart: startOf(process.pid) ?? '', started: this.startedAt, phase,
       server: this.url, nodes: this.hosts.map((h) => ({ name: h.node.name, address: h.node.address, holderPid: h.holder.pid })), config: this.config,
+      ...(this.relays.length ? { relays: this.relays.map(({ hostPort, address, port }) => ({ hostPort, address, port })) } : {}),
     });
   }
 
@@ -264,10 +285,14 @@ export class Lab {
     return {
       layout: this.layout, client: this.client, hosts: this.hosts, config: () => this.config,
       remember: (config) => this.remember(config),
+      route: async (config) => this.routers.apply(config, await this.network()),
       build: async (node) => {
-        const host = await this.build(node);
+        // As it is now, which may be another than the lab began with.
+        const network = await this.network();
+        const host = await this.build(node, network);
         this.hosts.push(host);
-        host.startAgent();
+        if (hasAgents(this.config)) host.startAgent();
+        await this.routers.apply(this.config, network);
         await this.register(node);
         this.admit(node);
         await host.startKubelet(this.server, this.images);
@@ -278,9 +303,56 @@ export class Lab {
 
   /** Requests of other processes, one after the other. */
   private async listen(): Promise<void> {
-    const server = await serveControl(this.layout.control, (request, tell) =>
-      request.verb === 'add-node' ? addNode(this.membership, request.node, tell) : removeNode(this.membership, request, tell));
-    this.closers.push(() => server.close());
+    const server = await serveControl(this.layout.control, (request, tell) => {
+      if (request.verb === 'install-network') return this.installNetwork(tell);
+      if (request.verb === 'add-node') return addNode(this.membership, request.node, tell);
+      return removeNode(this.membership, request, tell);
+    });
+    this.closers.push(() => server.close(), () => this.routers.close());
+    this.watchNetwork();
+  }
+
+  /** Ports of this machine that lead to nodes. That of the API leads to where it listens. */
+  private async relay(): Promise<void> {
+    const core = this.layout.netns(coreName(this.config));
+    for (const n of this.config.nodes) {
+      for (const { hostPort, containerPort } of n.ports ?? []) {
+        const api = containerPort === API_PORT;
+        const relay = await openRelay(core, { hostPort, address: api ? apiAddress(this.config) : n.address, port: containerPort });
+        this.relays.push(relay);
+        this.closers.push(() => relay.close());
+      }
+    }
+  }
+
+  /** The agents begin, on a lab that was started without. */
+  private async installNetwork(tell: (s: Step) => void): Promise<InstallResult> {
+    const began = performance.now();
+    if (hasAgents(this.config)) throw new PodwayError('NETWORK_INSTALLED', `lab ${this.config.name} has its network already`, { object: `lab ${this.config.name}`, hint: 'To change it: podway network set' });
+    for (const h of this.hosts) h.startAgent();
+    tell({ name: `${this.hosts.length} agents started`, at: performance.now() - began });
+    const { cni: _, ...network } = this.config.network;
+    this.remember({ ...this.config, network });
+    await this.allReady();
+    return { nodes: this.hosts.map((h) => h.node.name), ms: performance.now() - began };
+  }
+
+  /** The cluster's net-conf.json, as it is now. */
+  private async network(): Promise<string> {
+    const map = await this.client.get(ConfigMaps, NETWORK_CONFIG_MAP.name, NETWORK_CONFIG_MAP.namespace);
+    return map.data?.[NETWORK_CONFIG_MAP.key] ?? netConf(this.config);
+  }
+
+  /** Routers speak with nodes by the AS number that the cluster's network has. */
+  private watchNetwork(): void {
+    if (this.config.underlay.racks.every((r) => r.asn === undefined)) return;
+    this.closers.push(this.client.watch(ConfigMaps, { namespace: NETWORK_CONFIG_MAP.namespace, fieldSelector: `metadata.name=${NETWORK_CONFIG_MAP.name}` }, {
+      event: (type, object) => {
+        const text = (object as ConfigMap).data?.[NETWORK_CONFIG_MAP.key];
+        if (type === 'DELETED' || text === undefined) return;
+        this.routers.apply(this.config, text).catch((e: unknown) => this.o.emit({ type: 'warning', message: `routers: ${messageOf(e)}` }));
+      },
+    }));
   }
 
   /** Ends the lab's own work. Nodes and pods go on until `down`. */
@@ -290,6 +362,9 @@ export class Lab {
     await this.server.close();
   }
 }
+
+/** Without, its nodes wait for `podway network install`, or for another plugin. */
+const hasAgents = (c: LabConfig): boolean => c.network.cni !== 'none';
 
 /** The main module this process was started with, to start it again for agents. */
 export function thisProgram(): string[] {

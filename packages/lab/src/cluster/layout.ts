@@ -49,6 +49,8 @@ export class LabLayout {
   get logs(): string { return join(this.dir, 'log'); }
   get images(): string { return join(this.dir, 'images'); }
   get pods(): string { return join(this.dir, 'pods'); }
+  /** What the routers of racks run with. */
+  get routers(): string { return join(this.dir, 'routers'); }
   get lock(): string { return join(LABS_DIR, `.${this.name}.lock`); }
 
   node(name: string): NodeDirs {
@@ -61,9 +63,6 @@ export class LabLayout {
   netns(what: string): string {
     return `${PREFIX}-${this.name}-${what}`;
   }
-
-  /** Names of the underlay's namespaces; no node may be called so. */
-  static readonly reserved = ['underlay', 'outside'] as const;
 }
 
 /** Compiled programs: beside the repository's packages, where `podway` builds them. */

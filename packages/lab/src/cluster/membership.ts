@@ -20,6 +20,8 @@ export interface MembershipContext {
   readonly config: () => LabConfig;
   /** Puts the lab's new shape on disk. */
   readonly remember: (config: LabConfig) => void;
+  /** The routers of racks speak with the nodes of this shape only. */
+  readonly route: (config: LabConfig) => Promise<void>;
   /** Machine, Node object, agent and kubelet. */
   readonly build: (node: LabNode) => Promise<NodeHost>;
 }
@@ -112,6 +114,9 @@ export async function removeNode(
   const removed = performance.now();
   await gone(c.client.delete(Nodes, { name }));
   clock.step('Node object deleted');
+  const smaller = { ...config, nodes: config.nodes.filter((n) => n !== node), pods: config.pods.filter((p) => p.node !== name) };
+  // What its own speaker still announces, its router hands on to nobody.
+  await c.route(smaller);
   const peers = c.hosts.filter((h) => h.node.name !== name);
   const forgotten: { node: string; ms: number }[] = [];
   await Promise.all(peers.map(async (p) => {
@@ -125,7 +130,7 @@ export async function removeNode(
   }));
   clock.step(`route, neighbour and FDB entry gone from ${peers.length} peers`);
   await demolish(c, name);
-  c.remember({ ...config, nodes: config.nodes.filter((n) => n !== node), pods: config.pods.filter((p) => p.node !== name) });
+  c.remember(smaller);
   clock.step('machine and cable gone');
   return { node: name, address: node.address, podCIDR, steps: clock.steps, peers: sorted(forgotten) };
 }

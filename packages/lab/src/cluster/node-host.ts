@@ -11,7 +11,7 @@ import type { ImageStore } from '../images/index.js';
 import { CniNetwork, NodeRuntime, startHold, type Resident } from '../runtime/index.js';
 import { AgentProcess, IN_NODE, prepareNode } from './agents.js';
 import { labMark } from './belongings.js';
-import { netConf, type LabConfig, type LabNode } from './config.js';
+import type { LabConfig, LabNode } from './config.js';
 import type { LabEvent } from './events.js';
 import { binary, type LabLayout } from './layout.js';
 import { createNodeNetns, unplugNode } from './underlay.js';
@@ -37,10 +37,10 @@ export class NodeHost {
   private kubelet: NodeRuntime | undefined;
   private watcher: FSWatcher | undefined;
 
-  /** A machine with its cable in the switch. @throws NETNS_EXISTS when its name is taken on this machine */
-  static async build(context: HostContext, node: LabNode, port: number): Promise<NodeHost> {
+  /** A machine with its cable in the switch. @param network the cluster's net-conf.json @throws NETNS_EXISTS when its name is taken on this machine */
+  static async build(context: HostContext, node: LabNode, port: number, network: string): Promise<NodeHost> {
     const { layout, config } = context;
-    prepareNode(layout, node.name, netConf(config), [...config.nodes.filter((n) => n.name !== node.name), node]);
+    prepareNode(layout, node.name, network, [...config.nodes.filter((n) => n.name !== node.name), node]);
     createNodeNetns(layout, config, { node, port });
     const dirs = layout.node(node.name);
     const holder = await startHold(binary('podway-init'), {
@@ -103,7 +103,7 @@ export class NodeHost {
     await this.leave();
     process.kill(this.holder.pid, 'SIGKILL');
     await this.holder.gone;
-    unplugNode(this.context.layout, this.port);
+    unplugNode(this.context.layout, this.context.config, { node: this.node, port: this.port });
     Netns.remove(this.context.layout.netns(this.node.name));
   }
 }

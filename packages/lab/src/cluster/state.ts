@@ -6,6 +6,7 @@ import { readFileSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
 import { PodwayError } from '@podway/errors';
 import { LABS_DIR, LabLayout } from './layout.js';
 import type { LabConfig } from './config.js';
+import type { Relay } from './port-relay.js';
 
 export interface NodeState {
   readonly name: string;
@@ -25,6 +26,8 @@ export interface LabState {
   readonly server: string | undefined;
   readonly nodes: readonly NodeState[];
   readonly config: LabConfig;
+  /** Ports of 127.0.0.1 that lead to a port of a node. */
+  readonly relays?: readonly Relay[];
 }
 
 export function writeState(layout: LabLayout, state: LabState): void {

@@ -3,6 +3,7 @@ import type { Node } from '@podway/kube';
 import type { WorldSource } from '@podway/trace';
 import type { PodRecord } from '../runtime/record.js';
 import type { LabLayout } from './layout.js';
+import { underlayParts } from './racks.js';
 import type { LabState } from './state.js';
 
 /** Pods are those that run now, from the records of the kubelets: the API may be a moment behind. */
@@ -18,9 +19,6 @@ export function worldSource(layout: LabLayout, state: LabState, nodes: readonly 
       ...(r.sandbox.netns === undefined ? {} : { netns: { pid: r.sandbox.pid } }),
       containers: r.containers.map((c) => ({ name: c.name, pid: c.pid })),
     })),
-    underlay: [
-      { name: 'underlay', role: 'router', netns: { name: layout.netns('underlay') } },
-      { name: 'outside', role: 'outside', netns: { name: layout.netns('outside') } },
-    ],
+    underlay: underlayParts(state.config.underlay).map((p) => ({ name: p.name, role: p.role, netns: { name: layout.netns(p.name) } })),
   };
 }

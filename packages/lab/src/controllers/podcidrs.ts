@@ -46,7 +46,9 @@ export function nodePodCidrController(client: ObjectClient, options: PodCidrCont
     },
     synced() {
       synced = true;
-      for (const k of nodes.keys()) queue.add(k);
+      // The list is by name; versions of objects that were just made are in the order in which they were made.
+      const age = (n: Node): number => Number(n.metadata?.resourceVersion ?? 0);
+      for (const [k] of [...nodes].sort(([, a], [, b]) => age(a) - age(b))) queue.add(k);
     },
   });
   return {

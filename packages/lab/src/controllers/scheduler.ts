@@ -60,11 +60,13 @@ export class Scheduler implements Controller {
           if (type === 'DELETED') {
             this.pods.delete(key);
             this.assumed.delete(key);
+            this.retryAll(); // what it had of its node is free
             return;
           }
           this.pods.set(key, pod);
           if (isBound(pod)) this.assumed.delete(key);
           else if (type === 'ADDED') this.queue.add(key);
+          if (type === 'MODIFIED' && hasEnded(pod)) this.retryAll();
         },
         synced: () => {
           this.synced.pods = true;
@@ -91,12 +93,14 @@ export class Scheduler implements Controller {
     const pod = this.pods.get(key);
     if (!this.synced.nodes || !this.synced.pods || pod === undefined || !this.waits(key, pod)) return;
     const load = new Map<string, number>();
+    const there = new Map<string, Pod[]>();
     for (const [k, p] of this.pods) {
       const node = p.spec?.nodeName ?? this.assumed.get(k);
-      const ended = ['Failed', 'Succeeded'].includes(p.status?.phase ?? '');
-      if (node !== undefined && node !== '' && !ended) load.set(node, (load.get(node) ?? 0) + 1);
+      if (node === undefined || node === '' || hasEnded(p)) continue;
+      load.set(node, (load.get(node) ?? 0) + 1);
+      if (k !== key) there.set(node, [...(there.get(node) ?? []), p]);
     }
-    const { node, message } = place(pod, [...this.nodes.values()], load);
+    const { node, message } = place(pod, [...this.nodes.values()], load, there);
     if (node === undefined) {
       await this.unschedulable(pod, message);
       return;
@@ -128,4 +132,5 @@ export class Scheduler implements Controller {
 }
 
 const keyOf = (pod: Pod): string => `${pod.metadata?.namespace ?? ''}/${pod.metadata?.name ?? ''}`;
+const hasEnded = (pod: Pod): boolean => ['Failed', 'Succeeded'].includes(pod.status?.phase ?? '');
 const isBound = (pod: Pod): boolean => (pod.spec?.nodeName ?? '') !== '';

@@ -23,7 +23,7 @@ export function tolerates(tolerations: readonly Toleration[], taint: Taint): boo
 }
 
 /** Why the node cannot take the pod; undefined when it can. */
-export function unfit(pod: Pod, node: Node): string | undefined {
+export function unfit(pod: Pod, node: Node, there: readonly Pod[] = []): string | undefined {
   const tolerations = pod.spec?.tolerations ?? [];
   if (node.spec?.unschedulable === true && !tolerates(tolerations, { key: 'node.kubernetes.io/unschedulable', effect: 'NoSchedule' })) {
     return 'node(s) were unschedulable';
@@ -34,16 +34,33 @@ export function unfit(pod: Pod, node: Node): string | undefined {
   const labels = node.metadata?.labels ?? {};
   const selector = Object.entries(pod.spec?.nodeSelector ?? {});
   if (!selector.every(([k, v]) => labels[k] === v)) return "node(s) didn't match Pod's node affinity/selector";
+  if (portsOf(pod).some((p) => there.some((o) => portsOf(o).some((q) => samePort(p, q))))) return "node(s) didn't have free ports for the requested pod ports";
   return undefined;
 }
 
-/** `load`: pods per node. */
-export function place(pod: Pod, nodes: readonly Node[], load: ReadonlyMap<string, number>): Placement {
+interface HostPort {
+  readonly port: number;
+  readonly protocol: string;
+  readonly ip: string;
+}
+
+/** What a pod takes of its node: with hostNetwork every container port is one. */
+const portsOf = (pod: Pod): HostPort[] =>
+  [...(pod.spec?.containers ?? []), ...(pod.spec?.initContainers ?? []).filter((c) => c.restartPolicy === 'Always')].flatMap((c) => c.ports ?? []).flatMap((p) => {
+    const port = p.hostPort || (pod.spec?.hostNetwork ? p.containerPort : 0);
+    return port ? [{ port, protocol: p.protocol ?? 'TCP', ip: p.hostIP && p.hostIP !== '::' ? p.hostIP : '0.0.0.0' }] : [];
+  });
+
+const samePort = (a: HostPort, b: HostPort): boolean =>
+  a.port === b.port && a.protocol === b.protocol && (a.ip === b.ip || a.ip === '0.0.0.0' || b.ip === '0.0.0.0');
+
+/** `load`: pods per node. `pods`: those that run on a node, or will, where the pod asks for ports of it. */
+export function place(pod: Pod, nodes: readonly Node[], load: ReadonlyMap<string, number>, pods: ReadonlyMap<string, readonly Pod[]> = new Map()): Placement {
   const reasons = new Map<string, number>();
   let best: { name: string; load: number } | undefined;
   for (const node of nodes) {
     const name = node.metadata?.name ?? '';
-    const reason = unfit(pod, node);
+    const reason = unfit(pod, node, pods.get(name));
     if (reason !== undefined) {
       reasons.set(reason, (reasons.get(reason) ?? 0) + 1);
       continue;

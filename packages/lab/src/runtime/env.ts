@@ -80,26 +80,14 @@ export function hostsFile(pod: Pod, podIPs: readonly string[], domain: string | 
     'fe00::0\tip6-localnet', 'fe00::0\tip6-mcastprefix', 'fe00::1\tip6-allnodes', 'fe00::2\tip6-allrouters',
     ...podIPs.map((ip) => `${ip}\t${names}`),
   ];
-  const aliases = (pod.spec?.hostAliases ?? []).map((a) => `${a.ip}\t${(a.hostnames ?? []).join('\t')}`);
-  if (aliases.length) lines.push('', '# Entries added by HostAliases.', ...aliases);
-  return `${lines.join('\n')}\n`;
+  return `${lines.join('\n')}\n${aliasLines(pod)}`;
 }
 
-/** resolv.conf as dnsPolicy and dnsConfig ask; undefined: the machine's own. */
-export function resolvConf(pod: Pod, dns: { nameservers: readonly string[]; domain: string } | undefined): string | undefined {
-  const policy = pod.spec?.dnsPolicy ?? 'ClusterFirst';
-  const own = pod.spec?.dnsConfig;
-  const cluster = dns !== undefined && (policy === 'ClusterFirstWithHostNet' || (policy === 'ClusterFirst' && !pod.spec?.hostNetwork));
-  if (!cluster && policy !== 'None') return undefined;
-  const ns = pod.metadata?.namespace ?? 'default';
-  const base = cluster
-    ? { servers: dns.nameservers, search: [`${ns}.svc.${dns.domain}`, `svc.${dns.domain}`, dns.domain], options: ['ndots:5'] }
-    : { servers: [], search: [], options: [] };
-  const search = [...base.search, ...(own?.searches ?? [])];
-  const options = [...base.options, ...(own?.options ?? []).map((o) => (o.value === undefined ? (o.name ?? '') : `${o.name}:${o.value}`))];
-  return [
-    ...(search.length ? [`search ${search.join(' ')}`] : []),
-    ...[...base.servers, ...(own?.nameservers ?? [])].map((s) => `nameserver ${s}`),
-    ...(options.length ? [`options ${options.join(' ')}`] : []), '',
-  ].join('\n');
+/** With hostNetwork: the node's own file, and the pod's aliases. */
+export const hostNetworkHostsFile = (pod: Pod, nodeText: string): string =>
+  `# Kubernetes-managed hosts file (host network).\n${nodeText}${nodeText === '' || nodeText.endsWith('\n') ? '' : '\n'}${aliasLines(pod)}`;
+
+function aliasLines(pod: Pod): string {
+  const aliases = (pod.spec?.hostAliases ?? []).map((a) => `${a.ip}\t${(a.hostnames ?? []).join('\t')}\n`);
+  return aliases.length ? `\n# Entries added by HostAliases.\n${aliases.join('')}` : '';
 }

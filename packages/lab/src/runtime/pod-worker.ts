@@ -212,7 +212,7 @@ export class PodWorker {
       this.sandbox = sandbox;
       this.ips = sandbox.ips;
       void sandbox.resident.gone.then(() => this.wake());
-      await writePodFiles(this.pod, options.node, sandbox.ips, options.dns);
+      for (const w of await writePodFiles(this.pod, options.node, sandbox.ips, options.dns)) this.event('Warning', w.reason, w.message);
       return undefined;
     } catch (e) {
       this.event('Warning', 'FailedCreatePodSandBox', `Failed to create pod sandbox: ${messageOf(e)}`);

@@ -6,6 +6,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { PodwayError, messageOf } from '@podway/errors';
 import type { Pod } from '@podway/kube';
+import { bandwidthOf, type BandwidthArgs } from './bandwidth.js';
 import { hostnameOf } from './env.js';
 import { startPause, unmountInNode, type Resident } from './init.js';
 import { namespaceInode, sandboxAlive, type PodRecord } from './record.js';
@@ -35,11 +36,11 @@ export function portMappingsOf(pod: Pod): PortMapping[] {
   }));
 }
 
-function attachmentOf(pod: Pod, id: string, netns: string): SandboxAttachment {
+function attachmentOf(pod: Pod, id: string, netns: string, bandwidth?: BandwidthArgs): SandboxAttachment {
   return {
     sandboxId: id, netns,
     namespace: pod.metadata?.namespace ?? 'default', name: pod.metadata?.name ?? '', uid: pod.metadata?.uid ?? '',
-    portMappings: portMappingsOf(pod),
+    portMappings: portMappingsOf(pod), ...(bandwidth ? { bandwidth } : {}),
   };
 }
 
@@ -52,12 +53,14 @@ export async function createSandbox(pod: Pod, context: Context): Promise<Sandbox
   const netns = hostNetwork ? undefined : `/var/run/netns/cni-${randomUUID()}`;
   const shm = `/run/podway/sandboxes/${id}/shm`;
   const title = `${pod.metadata?.namespace}/${pod.metadata?.name}`;
+  // Looked at before anything is made: what is wrong with it is wrong for good.
+  const bandwidth = hostNetwork ? undefined : bandwidthOf(pod);
   const own = Object.fromEntries((pod.spec?.securityContext?.sysctls ?? []).map((s) => [s.name, s.value]));
   try {
     const begin = performance.now();
     undo.push(() => unmountInNode(init, node.holderPid, [...(netns === undefined ? [] : [netns]), shm]));
     const resident = await startPause(init, {
-      nodePid: node.holderPid, hostname: hostnameOf(pod), title, shm, hostNetwork,
+      nodePid: node.holderPid, hostname: hostNetwork ? node.name : hostnameOf(pod), title, shm, hostNetwork,
       ...(netns === undefined ? {} : { netns }),
       sysctls: hostNetwork ? {} : { ...sandboxSysctls, ...own },
     });
@@ -67,7 +70,7 @@ export async function createSandbox(pod: Pod, context: Context): Promise<Sandbox
     context.timing?.(title, 'sandbox', performance.now() - begin);
 
     if (netns === undefined) return { id, resident, netns, shm, netnsInode, ips: [...node.addresses], attachment: undefined };
-    const attachment = attachmentOf(pod, id, netns);
+    const attachment = attachmentOf(pod, id, netns, bandwidth);
     const wired = performance.now();
     undo.push(() => network.del(attachment));
     const { ips } = await network.add(attachment).catch((e: unknown) => {

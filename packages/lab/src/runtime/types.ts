@@ -1,6 +1,7 @@
 /** The seams of the node runtime: what it is given. */
 import type { ObjectClient } from '@podway/kube';
 import type { ImageStore } from '../images/index.js';
+import type { BandwidthArgs } from './bandwidth.js';
 import type { Clock } from './clock.js';
 
 /** One lab node, as whoever made it describes it. */
@@ -29,6 +30,8 @@ export interface SandboxAttachment {
   readonly uid: string;
   /** hostPorts, for plugins with the portMappings capability. */
   readonly portMappings?: readonly PortMapping[];
+  /** The two annotations, for plugins with the bandwidth capability. */
+  readonly bandwidth?: BandwidthArgs;
 }
 
 export interface PortMapping {

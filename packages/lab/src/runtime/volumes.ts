@@ -4,7 +4,8 @@ import { join, normalize } from 'node:path';
 import { PodwayError } from '@podway/errors';
 import type { Pod } from '@podway/kube';
 import { DEFAULT_PATH } from '../images/index.js';
-import { hostnameOf, hostsFile, resolvConf, type Container } from './env.js';
+import { resolvConf, type DnsWarning } from './dns.js';
+import { hostnameOf, hostNetworkHostsFile, hostsFile, type Container } from './env.js';
 import { runInit, type Mount } from './init.js';
 import type { NodeDescriptor, ClusterDns } from './types.js';
 
@@ -17,18 +18,27 @@ export interface ContainerMounts {
 
 export const podDir = (node: NodeDescriptor, uid: string): string => join(node.dirs.pods, uid);
 
-/** /etc/hosts, /etc/hostname and /etc/resolv.conf of a pod. */
-export async function writePodFiles(pod: Pod, node: NodeDescriptor, ips: readonly string[], dns: ClusterDns | undefined): Promise<void> {
+/**
+ * /etc/hosts, /etc/hostname and /etc/resolv.conf of a pod.
+ * @returns what was not made as it was asked for, for the pod's events.
+ */
+export async function writePodFiles(pod: Pod, node: NodeDescriptor, ips: readonly string[], dns: ClusterDns | undefined): Promise<readonly DnsWarning[]> {
   const dir = podDir(node, pod.metadata?.uid ?? '');
   await mkdir(dir, { recursive: true, mode: 0o700 });
-  // The machine's own file may be a link into a /run that the node does not have: its text, then.
-  const resolv = resolvConf(pod, dns) ?? (await readFile('/etc/resolv.conf', 'utf8').catch(() => ''));
+  const [nodeResolv, nodeHosts] = await Promise.all(['/etc/resolv.conf', '/etc/hosts'].map((file) => nodeFile(node, file)));
+  const resolv = resolvConf(pod, dns, nodeResolv ?? '');
+  const hostNetwork = pod.spec?.hostNetwork === true;
   await Promise.all([
-    writeFile(join(dir, 'hosts'), hostsFile(pod, ips, dns?.domain)),
-    writeFile(join(dir, 'hostname'), `${pod.spec?.hostNetwork ? node.name : hostnameOf(pod)}\n`),
-    writeFile(join(dir, 'resolv.conf'), resolv),
+    writeFile(join(dir, 'hosts'), hostNetwork ? hostNetworkHostsFile(pod, nodeHosts ?? '') : hostsFile(pod, ips, dns?.domain)),
+    writeFile(join(dir, 'hostname'), `${hostNetwork ? node.name : hostnameOf(pod)}\n`),
+    writeFile(join(dir, 'resolv.conf'), resolv.text),
   ]);
+  return resolv.warnings;
 }
+
+/** As the node has it. A link that leads into a /run that the node does not have leads to the machine's file. */
+const nodeFile = (node: NodeDescriptor, file: string): Promise<string> =>
+  readFile(`/proc/${node.holderPid}/root${file}`, 'utf8').catch(() => readFile(file, 'utf8')).catch(() => '');
 
 const within = (path: string, base: string): boolean => path === base || path.startsWith(base.endsWith('/') ? base : `${base}/`);
 

@@ -96,7 +96,7 @@ export async function observeFlow(world: World, live: LiveWorld, flow: Flow, opt
     return { prediction, packets: [], observation: { flow, notSent: source.errno, points, notCaptured: [], probes: [], lost: [], counters: [], notRead: NOT_READ } };
   }
   const translated = prediction.request.traces.flatMap((t) => t.translations.flatMap((x) => [x.translated.src, x.translated.dst]));
-  const filter = filterFor(flow.proto, [source.address, flow.dst, ...translated], vxlanPorts);
+  const filter = filterFor(flow.proto, [source.address, flow.dst, ...translated], vxlanPorts, traces.some((t) => tapsOf(t).some((x) => x.packet.vxlan?.inner.vxlan)));
   const set = new CaptureSet<CapturePoint>();
   const notCaptured: { label: string; why: string }[] = [];
   const probes: Probe[] = [];
@@ -245,25 +245,33 @@ function isComplete(p: Probe, m: Matched, prediction: RoundTrip, points: readonl
   return answer !== undefined && (m.reply.length > 0 || m.errors.length > 0) && (!prediction.reply || reached(prediction.reply.traces, m.reply));
 }
 
-/** The two ends' packets of this protocol, and ICMP about them; also inside VXLAN (IPv4 without options: protocol 39, addresses 42 and 46 bytes into UDP). */
-export function filterFor(proto: Flow['proto'], addresses: readonly string[], vxlanPorts: readonly number[]): string {
+/**
+ * The two ends' packets of this protocol, and ICMP about them; also inside VXLAN (IPv4 without options: protocol 39, addresses 42 and 46 bytes into UDP).
+ * @param nested also inside VXLAN that is inside VXLAN: a tunnel between sites
+ */
+export function filterFor(proto: Flow['proto'], addresses: readonly string[], vxlanPorts: readonly number[], nested = false): string {
   const unique = [...new Set(addresses.filter((a) => a && !a.includes(':')))];
   const hosts = unique.map((a) => `ip host ${a}`).join(' or ');
-  const inner = unique.flatMap((a) => [42, 46].map((at) => `udp[${at}:4] = 0x${addressValue(a).toString(16)}`)).join(' or ');
   const protocols = [...new Set(['icmp' as const, proto])];
-  const innerProtocol = protocols.map((p) => `udp[39] = ${NUMBER[p]}`).join(' or ');
-  return `((${protocols.join(' or ')}) and (${hosts})) or ((${vxlanPorts.map((p) => `udp dst port ${p}`).join(' or ')}) and (${innerProtocol}) and (${inner}))`;
+  const ports = vxlanPorts.map((p) => `udp dst port ${p}`).join(' or ');
+  const within = (depth: number): string => {
+    const inner = unique.flatMap((a) => [42, 46].map((at) => `udp[${at + depth * VXLAN_HEADERS}:4] = 0x${addressValue(a).toString(16)}`)).join(' or ');
+    return `((${ports}) and (${protocols.map((p) => `udp[${39 + depth * VXLAN_HEADERS}] = ${NUMBER[p]}`).join(' or ')}) and (${inner}))`;
+  };
+  return [`((${protocols.join(' or ')}) and (${hosts}))`, ...(nested ? [0, 1] : [0]).map(within)].join(' or ');
 }
 
+/** IPv4 20, UDP 8, VXLAN 8, Ethernet 14. */
+const VXLAN_HEADERS = 50;
 const NUMBER = { icmp: 1, tcp: 6, udp: 17 } as const;
 
 /**
  * Whether a packet can be a probe, an answer or an error about one: on a busy device most of a flow is neither, and need not be decoded.
- * Looks for the mark, and lets all ICMP pass (errors may quote less than the mark), plain (byte 23) or within VXLAN (byte 73).
+ * Looks for the mark, and lets all ICMP pass (errors may quote less than the mark), plain (byte 23) or within VXLAN (byte 73, or 123).
  */
 function mayMatter(bytes: Buffer, probes: readonly Probe[]): boolean {
   if (probes[0]?.flow.proto !== 'udp') return true;
-  return bytes[23] === NUMBER.icmp || bytes[73] === NUMBER.icmp || probes.some((p) => bytes.includes(p.mark));
+  return bytes[23] === NUMBER.icmp || bytes[73] === NUMBER.icmp || bytes[123] === NUMBER.icmp || probes.some((p) => bytes.includes(p.mark));
 }
 
 function dedupe(packets: readonly Captured[]): Captured[] {

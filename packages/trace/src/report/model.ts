@@ -157,7 +157,9 @@ function legOf(index: WorldIndex, direction: Leg['direction'], traces: readonly 
 }
 
 export function predictedOf(p: Packet): PredictedPacket {
-  const inner = p.vxlan?.inner ?? p;
+  // Of a tunnel in a tunnel, the packet itself and the outermost header.
+  let inner = p;
+  while (inner.vxlan) inner = inner.vxlan.inner;
   return {
     src: inner.src, dst: inner.dst, ttl: inner.ttl, ipLength: inner.fragments?.length ?? inner.length, frameLength: frameLength(p),
     ...(inner.ethernet ? { ethernet: inner.ethernet } : {}),
@@ -234,10 +236,7 @@ function summaryOf(o: Observation, request: Leg, reply: Leg | undefined): string
   if (first && last) {
     const nat = seen.find((s) => s.src !== first.src || s.dst !== first.dst);
     out.push(nat ? `addresses change at ${nat.point}: ${first.src} → ${first.dst} becomes ${nat.src} → ${nat.dst}` : `addresses constant: ${first.src} → ${first.dst}`);
-    const routers = request.rows.filter((r, i) => i > 0 && r.observed && r.decisions.some((d) => d.kind === 'forward')).length;
-    const ttls = seen.map((s) => s.ttl);
-    const fall = Math.max(...ttls) - Math.min(...ttls);
-    out.push(`TTL ${first.ttl} → ${last.ttl}${fall === routers ? ` (${routers} ${routers === 1 ? 'node' : 'nodes'} forwarded it)` : `: ${fall} less, but ${routers} forwarded it as far as predicted: another router is in the way`}`);
+    out.push(...ttlText(request));
     const tunnels = [...new Set(seen.filter((s) => s.outer).map((s) => s.overhead))];
     if (tunnels.length) {
       const ports = [...new Set(seen.flatMap((s) => (s.outer ? [s.outer.srcPort] : [])))];
@@ -249,6 +248,30 @@ function summaryOf(o: Observation, request: Leg, reply: Leg | undefined): string
   if (o.lost.length) out.push(`captures lost packets at ${o.lost.map((l) => `${l.label} (${l.packets})`).join(', ')}: not being seen there proves nothing`);
   if (reply && reply.asPredicted === false) out.push(`answer last seen at ${reply.lastSeen ?? 'no point'}`);
   return out;
+}
+
+/** How far the TTL fell and who forwarded: the packet's own, and where a tunnel carried it that of the outer header. */
+function ttlText(leg: Leg): string[] {
+  const rows = leg.rows.filter((r) => r.observed !== undefined);
+  const forwarders = rows.filter((r, i) => i > 0 && r.decisions.some((d) => d.kind === 'forward'));
+  const text = (what: string, ttls: readonly number[], by: readonly Row[]): string => {
+    const fall = Math.max(...ttls) - Math.min(...ttls);
+    const count = (n: number, one: string): string => (n ? `${n} ${n === 1 ? one : `${one}s`}` : '');
+    const routers = by.filter((r) => r.point.role === 'underlay').length;
+    const who = [count(by.length - routers, 'node'), count(routers, 'router')].filter(Boolean).join(' and ');
+    return `${what} ${ttls[0]} → ${ttls.at(-1)}${fall === by.length ? ` (${who || 'nobody'} forwarded it)` : `: ${fall} less, but ${by.length} forwarded it as far as predicted: another router is in the way`}`;
+  };
+  // A tunnel in a tunnel has outer headers of its own on its part of the way.
+  const tunnels = new Map<string, Row[]>();
+  for (const r of rows) {
+    const o = r.observed?.outer;
+    if (o) tunnels.set(`${o.src} ${o.dst}`, [...(tunnels.get(`${o.src} ${o.dst}`) ?? []), r]);
+  }
+  const carried = [...tunnels.values()].flatMap((part) => {
+    const by = part.filter((r) => forwarders.includes(r));
+    return by.length ? [text('outer TTL', part.map((r) => r.observed!.outer!.ttl), by)] : [];
+  });
+  return [text('TTL', rows.map((r) => r.observed!.ttl), forwarders.filter((r) => !r.observed?.outer)), ...carried];
 }
 
 function notesOf(world: World, o: Observation | undefined): string[] {

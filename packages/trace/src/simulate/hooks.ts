@@ -56,6 +56,7 @@ export function runHook(sim: Sim, c: Cursor, h: HookPlace): Outcome {
     if (chain.type === 'nat' && (answering || natDone)) continue;
     const verdict = new NftWalk({
       state, packet: at.packet, family: chain.family, table: chain.table, ctState: answering ? 'established' : 'new',
+      destinationTranslated: at.translations.some((t) => t.netns === h.netns && (t.original.dst !== t.translated.dst || portOf(t.original, 'dstPort') !== portOf(t.translated, 'dstPort'))),
       ...(h.iif === undefined ? {} : { iif: h.iif }), ...(h.oif === undefined ? {} : { oif: h.oif }),
     }, chain.policy === 'drop' ? 'drop' : 'accept').run(chain.name);
     if (verdict.kind === 'unknown') return { end: unknown(at, h.netns, verdict.missing) };

@@ -16,6 +16,8 @@ export interface MatchContext {
   readonly ctState: 'new' | 'established';
   readonly family: string;
   readonly table: string;
+  /** Whether connection tracking has this flow as one whose destination was translated here; undefined where that cannot be told. */
+  readonly destinationTranslated?: boolean;
 }
 
 /** A value of a packet: text (addresses, names), a number, or a tuple; undefined fields cannot be told. */
@@ -39,6 +41,7 @@ export function evaluate(e: unknown, c: MatchContext): Value | Untold | 'absent'
   const { packet: p } = c;
   if (isObject(e['payload'])) return payload(e['payload'], c) ?? untold(e);
   if (isObject(e['meta'])) return meta(String(e['meta']['key']), c) ?? untold(e);
+  if (isObject(e['ct']) && e['ct']['key'] === 'status' && c.destinationTranslated !== undefined) return c.destinationTranslated ? 'dnat' : 'none';
   if (isObject(e['ct'])) return e['ct']['key'] === 'state' ? c.ctState : e['ct']['key'] === 'direction' ? (c.ctState === 'new' ? 'original' : 'reply') : untold(e);
   if (isObject(e['fib'])) {
     const { result, flags } = e['fib'];
@@ -60,6 +63,8 @@ export function evaluate(e: unknown, c: MatchContext): Value | Untold | 'absent'
     if (isUntold(v) || v === 'absent') return v;
     const mask = maskOf(right);
     if (typeof v === 'number' && typeof mask === 'number') return (v & mask) >>> 0;
+    // An address of which nothing is kept: how "any address" is looked up.
+    if (typeof v === 'string' && isIP(v) && (right === '0.0.0.0' || right === '::')) return right;
     return untold(e);
   }
   return untold(e);

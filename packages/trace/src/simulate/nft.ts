@@ -139,7 +139,11 @@ export class NftWalk {
         case 'snat':
         case 'dnat':
         case 'redirect': {
-          const nat = natOf(kind, body);
+          const told = natBody(body, { ...c, packet: p });
+          // Nothing in the map for this packet: the rule does not apply.
+          if (told === undefined) return { kind: 'continue', packet, rules };
+          if (isUntold(told)) return this.doubt(r, i, p, rules, depth, told.untold);
+          const nat = natOf(kind, told);
           if (!nat) return { kind: 'unknown', missing: `${kind} ${JSON.stringify(body)} (${ruleText(refOf(r))})` };
           return { kind: 'accept', packet: p, rules: acted(), nat };
         }
@@ -194,6 +198,20 @@ interface Doubt {
   readonly kind: 'doubt';
   readonly missing: string;
   readonly matched: Verdict | Returning;
+}
+
+/** Address and port of a translation, looked up where they stand in a map; undefined when a map has nothing for the packet. */
+function natBody(body: unknown, c: MatchContext): unknown {
+  if (!isObject(body)) return body;
+  const out: Record<string, unknown> = { ...body };
+  for (const key of ['addr', 'port'] as const) {
+    const value = body[key];
+    if (!isObject(value) || !isObject(value['map'])) continue;
+    const found = lookupMap(value['map'], c);
+    if (found === undefined || isUntold(found)) return found;
+    out[key] = found;
+  }
+  return out;
 }
 
 function natOf(kind: Nat['kind'], body: unknown): Nat | undefined {
