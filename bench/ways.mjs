@@ -22,7 +22,7 @@ import { LabLayout, readRecords } from '../packages/lab/dist/src/client.js';
 import { barChart } from './bar-chart.mjs';
 import { HAND_MADE, handMade } from './hand-made.mjs';
 
-const MODES = Object.keys(HAND_MADE);
+const MODES = Object.keys(HAND_MADE).filter((t) => BACKEND_TYPES.includes(t));
 const { values } = parseArgs({
   options: {
     modes: { type: 'string', default: MODES.join(',') }, rounds: { type: 'string', default: '4' }, seconds: { type: 'string', default: '2' },

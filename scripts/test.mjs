@@ -29,7 +29,7 @@ const LANE_LIMIT_SECONDS = 540;
 /** Options of `podway test`. A lane is switched on by an environment variable that its tests look at. */
 const OPTIONS = {
   jobs: { type: 'string', short: 'j', default: String(Math.max(2, Math.min(cpus().length, 4))), help: 'N  files at a time' },
-  timeout: { type: 'string', default: '180', help: 'SECONDS  for one file' },
+  timeout: { type: 'string', default: '300', help: 'SECONDS  for one file' },
   verbose: { type: 'boolean', short: 'v', default: false, help: 'name every test' },
   'no-lint': { type: 'boolean', default: false, help: 'without the linter' },
   kernel: { type: 'boolean', default: false, help: 'only the kernel lane; with a PATTERN, whatever matches runs there' },

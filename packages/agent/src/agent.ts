@@ -21,12 +21,13 @@ import type { AgentEvent } from './events.js';
 import { DiskStore, Ipam, setsOfPodCidrs } from './ipam/index.js';
 import { HostPorts } from './hostports/index.js';
 import { AddressPools, whoseRange } from './node/address-pools.js';
-import { desiredNode, familiesOf, podwayTable } from './node/desired.js';
+import { familiesOf } from './backends/routes.js';
+import { desiredNode, podwayTable } from './node/desired.js';
 import { CONFLIST_NAME, conflist, recall, remember, removeTemporaries } from './node/files.js';
 import { BACKEND_ANNOTATION, localNode, peersOf } from './node/peers.js';
 import { backendOf } from './backends/index.js';
 import { birdDaemonControl } from './bgp/index.js';
-import { Supervisor } from './daemons/index.js';
+import { Supervisor, type DaemonPlace } from './daemons/index.js';
 import { acceptNetwork, NETWORK_CONFIG_MAP, networkDigest } from './node/network-change.js';
 import { NetworkMemory, type KnownNetwork } from './node/network-memory.js';
 import { planBackends, type BackendPlan } from './node/transition.js';
@@ -54,6 +55,8 @@ export interface AgentOptions {
   readonly emit: (e: AgentEvent) => void;
   /** The namespace to work in; this process's own by default. */
   readonly netns?: Netns;
+  /** Where programs beside the agent run, when `netns` is not its own. */
+  readonly daemons?: DaemonPlace;
 }
 
 const DEFAULT_RESYNC_MS = 30_000;
@@ -101,7 +104,7 @@ export class Agent {
     this.netlink = RtNetlink.open(this.ns);
     this.remover = new LinkRemover(this.ns);
     this.podSides = new PodSides(o.emit);
-    this.hostPorts = new HostPorts({ node: this.ns, netlink: this.netlink, families: () => familiesOf(this.config), mend: (why) => this.mendTable(why) });
+    this.hostPorts = new HostPorts({ node: this.ns, netlink: this.netlink, families: () => familiesOf(this.config.clusterCidrs), mend: (why) => this.mendTable(why) });
     this.reconciler = new Reconciler(this.ns, this.netlink, this.config.clusterCidrs, o.emit);
   }
 
@@ -308,12 +311,9 @@ export class Agent {
       const state = observe(this.ns, { nft: false });
       const local = localNode(self, state);
       if (!local) return;
-      if (local.podCidrs.join() !== this.local?.podCidrs.join()) {
-        this.ipam.setRanges(setsOfPodCidrs(local.podCidrs));
-        await remember(this.o.stateDir, local);
-      } else if (this.local === undefined || local.uplink.mtu !== this.local.uplink.mtu || local.uplink.address !== this.local.uplink.address) {
-        await remember(this.o.stateDir, local);
-      }
+      const moved = local.podCidrs.join() !== this.local?.podCidrs.join();
+      if (moved) this.ipam.setRanges(setsOfPodCidrs(local.podCidrs));
+      if (moved || JSON.stringify(local.uplink) !== JSON.stringify(this.local?.uplink)) await remember(this.o.stateDir, local);
       this.local = local;
       await this.memory.save(this.known);
       const began = performance.now();
@@ -365,7 +365,7 @@ export class Agent {
 
   /** What the backends in use need to run; nothing is started for those that need nothing. */
   private async runDaemons(local: LocalNode, plan: BackendPlan): Promise<void> {
-    const specs = plan.parts.flatMap((p) => backendOf(p.config).daemons?.(p.config, local, p.peers) ?? []);
+    const specs = plan.parts.flatMap((p) => backendOf(p.config).daemons?.(p.config, local, p.peers, this.o.daemons) ?? []);
     if (specs.length === 0 && !this.supervisor) return;
     this.supervisor ??= new Supervisor({ dir: join(this.o.stateDir, 'daemons'), emit: (e) => this.o.emit(e), controls: { bird: birdDaemonControl } });
     await this.supervisor.apply(specs);

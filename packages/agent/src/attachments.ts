@@ -20,7 +20,7 @@ import { holderName, keyOf, requestedByAnnotation, requestedByText, type Attachm
 import { chainedTo } from './chained.js';
 import { hostPortProblems, hostPortsOf, refuseTaken, routeLocalnet, type HostPorts } from './hostports/index.js';
 import { ifbName, shape, shapingOf, shapingState, unshape } from './shaping/index.js';
-import { macOf } from './node/addresses.js';
+import { macOfAll } from './node/addresses.js';
 import { FurtherNetworks } from './networks/further.js';
 import { selectedNetworks } from './networks/selection.js';
 import { networkStatus, STATUS_ANNOTATION, type NetworkStatus } from './networks/status.js';
@@ -112,7 +112,7 @@ export class Attachments implements CniHandler {
         more: { ...(hostPorts.length ? { hostPorts } : {}), ...(shaping ? { shaping } : {}), ...(behind ? { chained: behind.chained } : {}) },
         name: (ips) => behind
           ? { mac: behind.mac, hostIfname: behind.hostIfname }
-          : { mac: (req.config.runtimeConfig.mac ?? req.args.MAC ?? macOf(formatIp(ips[0]!))).toLowerCase(), hostIfname: hostIfname(req) },
+          : { mac: (req.config.runtimeConfig.mac ?? req.args.MAC ?? macOfAll(ips.map(formatIp))).toLowerCase(), hostIfname: hostIfname(req) },
       });
       // From here on every step has its reverse: shaping, host ports, the device, then the record with its address.
       try {

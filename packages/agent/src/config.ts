@@ -15,9 +15,16 @@ export interface VxlanConfig {
   readonly port: number;
   /** Name of the VTEP. */
   readonly device: string;
+  /** Name of the VTEP on an IPv6 underlay. */
+  readonly device6: string;
   /** Encapsulate only for nodes on another subnet (Flannel's DirectRouting). */
   readonly crossSubnet: boolean;
+  /** Of the outer IPv4 header. `inherit`: as the inner one has it. With `set` a packet that does not fit the underlay is dropped, not fragmented. */
+  readonly df: (typeof OUTER_DF)[number];
 }
+
+/** In the order of enum ifla_vxlan_df (linux/if_link.h). */
+export const OUTER_DF = ['unset', 'set', 'inherit'] as const;
 
 export interface HostGwConfig {
   readonly type: 'host-gw';
@@ -82,6 +89,7 @@ const schema = z.object({
     Device: ifname.optional(),
     DirectRouting: z.boolean().optional(),
     CrossSubnet: z.boolean().optional(),
+    DF: z.enum(OUTER_DF).default('unset'),
     MTU: mtu.optional(),
     ASN: z.number().int().default(64512),
     Mesh: z.boolean().default(true),
@@ -104,7 +112,7 @@ type Raw = z.output<typeof schema>['Backend'];
 
 /** One line a backend. The device names of the first two are what tutorials and tools look for. */
 const BACKENDS: { readonly [T in BackendType]: (raw: Raw) => Extract<BackendConfig, { type: T }> } = {
-  vxlan: (b) => ({ type: 'vxlan', vni: b.VNI, port: b.Port, device: b.Device ?? `flannel.${b.VNI}`, crossSubnet: b.CrossSubnet ?? b.DirectRouting ?? false }),
+  vxlan: (b) => ({ type: 'vxlan', vni: b.VNI, port: b.Port, ...vtepNames(b.VNI, b.Device), crossSubnet: b.CrossSubnet ?? b.DirectRouting ?? false, df: b.DF }),
   'host-gw': () => ({ type: 'host-gw' }),
   ipip: (b) => ({ type: 'ipip', device: b.Device ?? 'flannel.ipip', crossSubnet: b.CrossSubnet ?? b.DirectRouting ?? false }),
   bgp: (b) => defined({
@@ -115,6 +123,14 @@ const BACKENDS: { readonly [T in BackendType]: (raw: Raw) => Extract<BackendConf
   }),
   none: () => ({ type: 'none' }),
 };
+
+/** `flannel.1` and `flannel-v6.1`, as Flannel calls them; shorter where the name of a device has no room for a long VNI. */
+function vtepNames(vni: number, device: string | undefined): { device: string; device6: string } {
+  const fitting = (...names: string[]): string => names.find((n) => n.length <= 15) ?? '';
+  if (device === undefined) return { device: fitting(`flannel.${vni}`, `fl.${vni}`), device6: fitting(`flannel-v6.${vni}`, `fl-v6.${vni}`) };
+  return { device, device6: `${device.slice(0, 12)}-v6` };
+}
+
 /** Without what is undefined. */
 function defined<T extends object>(o: T): { [K in keyof T]: Exclude<T[K], undefined> } {
   return Object.fromEntries(Object.entries(o).filter(([, v]) => v !== undefined)) as { [K in keyof T]: Exclude<T[K], undefined> };
@@ -150,6 +166,9 @@ export function parseNetworkConfig(text: string): NetworkConfig {
   if (!isBackendType(type)) throw bad(`Backend.Type: "${type}" is not one of: ${BACKEND_TYPES.join(', ')}`);
   const asked = c.MTU ?? c.Backend.MTU;
   const backend = BACKENDS[type](c.Backend);
+  if (backend.type === 'ipip' && clusterCidrs.some((r) => r.includes(':'))) {
+    throw bad('Backend.Type: "ipip" carries IPv4 packets only, and IPv6Network is set: use vxlan, host-gw or bgp for IPv6');
+  }
   const wrong = backend.type === 'bgp' ? bgpProblems(backend) : [];
   if (wrong.length) throw bad(wrong.join('; '));
   const linkLocal = c.Gateway === 'link-local';

@@ -77,7 +77,7 @@ test('a node with two peers and a pod: all that is wanted in its namespace', () 
       { name: 'cni0', kind: 'bridge', up: true, mtu: 1450, alias: 'podway: bridge of the pods on this node', address: '0a:58:0a:f4:00:01', bridge: { stp: false } },
       {
         name: 'flannel.1', kind: 'vxlan', up: true, mtu: 1450, address: '0e:70:77:f4:00:00', alias: 'podway: VTEP of this node',
-        vxlan: { vni: 1, port: 8472, local: '172.18.0.2', dev: 'eth0', learning: false },
+        vxlan: { vni: 1, port: 8472, local: '172.18.0.2', dev: 'eth0', learning: false, df: 0 },
       },
       { name: 'veth2', kind: 'veth', up: true, mtu: 1450, master: 'cni0', alias: 'podway: pod default/web-2 eth0 (c2)', why: 'host end of pod default/web-2' },
     ],

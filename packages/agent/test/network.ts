@@ -4,6 +4,7 @@
  * outlives the test process, however it ends, and any number of tests can run side by side.
  *
  *   node ── eth0 172.18.0.N ── underlay bridge 172.18.0.1 ── 203.0.113.2 outside
+ *           fc00:18::N                          fc00:18::1   2001:db8:113::2
  */
 import assert from 'node:assert/strict';
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
@@ -21,6 +22,29 @@ import { MemoryClient } from './memory-client.js';
 export const needsRoot = process.getuid?.() === 0 ? false : 'needs root to make network namespaces';
 export const NETWORK = JSON.stringify({ Network: '10.244.0.0/16', Backend: { Type: 'vxlan' } });
 export const OUTSIDE = '203.0.113.2';
+
+/** Which families a network has: the underlay, the pods and the outside. */
+export type Families = '4' | '6' | 'both';
+interface FamilyPlan {
+  readonly cluster: string;
+  readonly nodeAddress: (n: number) => string;
+  readonly podCidr: (n: number) => string;
+  readonly prefix: number;
+  readonly router: string;
+  readonly any: string;
+  readonly outside: string;
+  readonly outsidePrefix: number;
+  readonly outsideRouter: string;
+}
+const V4: FamilyPlan = {
+  cluster: '10.244.0.0/16', nodeAddress: (n) => `172.18.0.${n + 2}`, podCidr: (n) => `10.244.${n}.0/24`, prefix: 16, router: '172.18.0.1', any: '0.0.0.0/0',
+  outside: OUTSIDE, outsidePrefix: 24, outsideRouter: '203.0.113.1',
+};
+const V6: FamilyPlan = {
+  cluster: 'fd00:10:244::/56', nodeAddress: (n) => `fc00:18::${(n + 2).toString(16)}`, podCidr: (n) => (n === 0 ? 'fd00:10:244::/64' : `fd00:10:244:${n.toString(16)}::/64`), prefix: 64,
+  router: 'fc00:18::1', any: '::/0', outside: '2001:db8:113::2', outsidePrefix: 64, outsideRouter: '2001:db8:113::1',
+};
+export const plansOf = (families: Families): readonly FamilyPlan[] => ({ '4': [V4], '6': [V6], both: [V4, V6] })[families];
 
 /** The path by which every process can open the namespace while this one holds it. */
 export const pathOf = (ns: Netns): string => `/proc/${process.pid}/fd/${ns.fd}`;
@@ -46,10 +70,13 @@ export async function until<T>(what: string, is: () => T | Promise<T>, ms = 10_0
   }
 }
 
-export const nodeObject = (name: string, n: number, ip = `172.18.0.${n + 2}`): Node => ({
-  metadata: { name }, spec: { podCIDRs: [`10.244.${n}.0/24`], podCIDR: `10.244.${n}.0/24` },
-  status: { addresses: [{ type: 'InternalIP', address: ip }] },
-} as Node);
+export function nodeObject(name: string, n: number, families: Families = '4'): Node {
+  const podCIDRs = plansOf(families).map((p) => p.podCidr(n));
+  return {
+    metadata: { name }, spec: { podCIDRs, podCIDR: podCIDRs[0] },
+    status: { addresses: plansOf(families).map((p) => ({ type: 'InternalIP', address: p.nodeAddress(n) })) },
+  } as Node;
+}
 
 export interface Answer {
   readonly code: number | null;
@@ -153,22 +180,27 @@ export class TestNetwork {
   readonly nodes: TestNode[] = [];
   private readonly held: Netns[] = [];
   private readonly children: ChildProcess[] = [];
-  private readonly underlay = this.namespace('underlay');
+  readonly underlay = this.namespace('underlay');
   readonly outside = this.namespace('outside');
+  private readonly plans: readonly FamilyPlan[];
 
-  constructor() {
+  constructor(readonly families: Families = '4') {
+    this.plans = plansOf(families);
     RtNetlink.with(this.underlay, (nl) => {
       const bridge = nl.createLink({ kind: 'bridge', name: 'br0' });
       nl.setLink(bridge.index, { up: true });
-      nl.addAddr({ index: bridge.index, address: '172.18.0.1', prefix: 16 });
       nl.createLink({ kind: 'veth', name: 'out', peer: { name: 'eth0', netnsFd: this.outside.fd } });
       const out = nl.mustLink('out');
       nl.setLink(out.index, { up: true });
-      nl.addAddr({ index: out.index, address: '203.0.113.1', prefix: 24 });
+      for (const p of this.plans) {
+        nl.addAddr({ index: bridge.index, address: p.router, prefix: p.prefix });
+        nl.addAddr({ index: out.index, address: p.outsideRouter, prefix: p.outsidePrefix });
+      }
     });
     writeSysctl(this.underlay, 'net.ipv4.ip_forward', '1');
+    if (families !== '4') writeSysctl(this.underlay, 'net.ipv6.conf.all.forwarding', '1');
     // The outside knows the nodes' network and no pod's: an answer to a pod address would be lost.
-    this.uplink(this.outside, OUTSIDE, 24, '203.0.113.1');
+    for (const p of this.plans) this.uplink(this.outside, p.outside, p.outsidePrefix, p.outsideRouter, p.any);
   }
 
   /** A namespace that ends with this network. */
@@ -179,12 +211,12 @@ export class TestNetwork {
     return ns;
   }
 
-  private uplink(ns: Netns, address: string, prefix: number, gateway: string): void {
+  private uplink(ns: Netns, address: string, prefix: number, gateway: string, any: string): void {
     RtNetlink.with(ns, (nl) => {
       const eth0 = nl.mustLink('eth0');
       nl.setLink(eth0.index, { up: true });
       nl.addAddr({ index: eth0.index, address, prefix });
-      nl.addRoute({ dst: '0.0.0.0/0', index: eth0.index, gateway });
+      nl.addRoute({ dst: any, index: eth0.index, gateway });
     });
   }
 
@@ -197,8 +229,8 @@ export class TestNetwork {
       nl.createLink({ kind: 'veth', name: `u${n}`, mtu, master: nl.mustLink('br0').index, peer: { name: 'eth0', netnsFd: ns.fd, mtu } });
       nl.setLink(`u${n}`, { up: true });
     });
-    this.uplink(ns, `172.18.0.${n + 2}`, 16, '172.18.0.1');
-    if (o.register !== false) this.client.put(Nodes, nodeObject(name, n));
+    for (const p of this.plans) this.uplink(ns, p.nodeAddress(n), p.prefix, p.router, p.any);
+    if (o.register !== false) this.client.put(Nodes, nodeObject(name, n, this.families));
     const node = new TestNode(this, name, ns, join(this.dir, name));
     this.nodes.push(node);
     return node;
@@ -210,11 +242,16 @@ export class TestNetwork {
     return { name, ns, vars: { CNI_CONTAINERID: name, CNI_NETNS: pathOf(ns), CNI_ARGS: podArgs(name) } };
   }
 
-  /** ADD through the shim; the pod's address. */
+  /** ADD through the shim; the pod's first address. */
   async added(node: TestNode, pod: TestPod): Promise<string> {
+    return (await this.addedAll(node, pod))[0] ?? '';
+  }
+
+  /** ADD through the shim; the pod's addresses, one a family. */
+  async addedAll(node: TestNode, pod: TestPod): Promise<string[]> {
     const { code, out } = await node.cni('ADD', pod.vars);
     assert.equal(code, 0, JSON.stringify(out));
-    return addressIn(out);
+    return ((out as { ips: { address: string }[] }).ips).map((i) => i.address.split('/')[0] ?? '');
   }
 
   /** A program of this test inside a namespace, killed at the end at the latest. */
@@ -235,8 +272,8 @@ export class TestNetwork {
 export const addressIn = (out: unknown): string => ((out as { ips: { address: string }[] }).ips[0]?.address ?? '').split('/')[0] ?? '';
 
 /** One network, closed afterwards. */
-export async function withNetwork(use: (net: TestNetwork) => Promise<void>): Promise<void> {
-  const net = new TestNetwork();
+export async function withNetwork(use: (net: TestNetwork) => Promise<void>, families: Families = '4'): Promise<void> {
+  const net = new TestNetwork(families);
   try {
     await use(net);
   } finally {

@@ -11,7 +11,7 @@ export interface NetworkView {
   readonly ipam: 'podCIDR' | 'pools';
   /** Text of the net-conf.json. */
   readonly text: string;
-  readonly nodes: readonly { readonly name: string; readonly publicIP: string | undefined; readonly uses: string | undefined; readonly accepts: readonly string[]; readonly judged: string | undefined; readonly problem: string | undefined }[];
+  readonly nodes: readonly { readonly name: string; readonly publicIP: string | undefined; readonly secondIP?: string; readonly uses: string | undefined; readonly accepts: readonly string[]; readonly judged: string | undefined; readonly problem: string | undefined }[];
 }
 
 export async function readNetwork(client: ObjectClient): Promise<NetworkView> {
@@ -21,7 +21,7 @@ export async function readNetwork(client: ObjectClient): Promise<NetworkView> {
   const config = parseNetworkConfig(text);
   const nodes = (await client.list(Nodes)).map((n) => {
     const ends = nodeEnds(n);
-    return { name: n.metadata?.name ?? '', publicIP: ends?.publicIP, uses: ends?.uses, accepts: Object.keys(ends?.accepts ?? {}), judged: ends?.judged, problem: ends?.problem };
+    return { name: n.metadata?.name ?? '', publicIP: ends?.publicIP, ...(ends?.secondIP === undefined ? {} : { secondIP: ends.secondIP }), uses: ends?.uses, accepts: Object.keys(ends?.accepts ?? {}), judged: ends?.judged, problem: ends?.problem };
   });
   return { backend: config.backend.type, wiring: config.wiring, ...(config.gateway === undefined ? {} : { gateway: config.gateway }), clusterCidrs: config.clusterCidrs, ipam: config.ipam ?? 'podCIDR', text, nodes: nodes.sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true })) };
 }

@@ -4,12 +4,12 @@
  */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
 import { LabLayout, mustRun, readRecords } from '@podway/lab/client';
-import { good, kill, labName, needsRoot, scratch, startProgram, until } from './lab-support.js';
+import { good, kill, labName, needsRoot, podway, ROOT, scratch, startProgram, until } from './lab-support.js';
 
 const run = promisify(execFile);
 const NODES = ['m1', 'm2'];
@@ -144,4 +144,21 @@ test('five wrong MTUs have five signatures', { skip: needsRoot }, async (t) => {
   // The stall and the black hole move nothing but what fits; the others work, the one that fragments with a loss of speed that is printed.
   const moves = found.map((s) => s.gbps > 0.05);
   assert.deepEqual(moves, [true, true, false, true, false], found.map((s) => s.gbps).join(', '));
+});
+
+test('DF in the outer header: what does not fit the path is dropped at the router, and split where DF is unset', { skip: needsRoot }, async () => {
+  const example = readFileSync(join(ROOT, 'examples/outer-df.yaml'), 'utf8');
+  for (const [df, verdict, says] of [['set', 'dropped', /1450 bytes with DF set do not fit the MTU 1400 of core0/], ['unset', 'delivered', /split into 2/]] as const) {
+    const name = labName();
+    const file = join(scratch, `${name}.yaml`);
+    assert.ok(example.includes('df: set'));
+    writeFileSync(file, example.replace('df: set}', `df: ${df}}`));
+    await good('up', '-f', file, '--lab', name, '-q');
+    for (const [size, expected] of [['1350', 'delivered'], ['1400', verdict]] as const) {
+      const { stdout } = await podway('trace', 'a', 'b', '--lab', name, '--size', size);
+      assert.match(stdout, new RegExp(`Predicted: ${expected}[^]*Observed: the same`), `${df}, ${size}`);
+      if (size === '1400') assert.match(stdout.replace(/\n */g, ' '), says);
+    }
+    await good('down', '--lab', name, '-q');
+  }
 });

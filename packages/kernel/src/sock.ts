@@ -1,33 +1,36 @@
 /**
  * Plain sockets inside a namespace, for probes: real kernel sockets, so that routing, conntrack
  * and NAT treat what they send like anybody's traffic. A socket keeps the namespace it was made in.
- * Source: socket(7), raw(7), udp(7), tcp(7). IPv4.
+ * Source: socket(7), raw(7), udp(7), tcp(7), ipv6(7).
  */
 import { PodwayError } from '@podway/errors';
-import { addressBytes } from './netlink/address.js';
+import { addressText, familyNumber, type Family } from './netlink/address.js';
+import { socketAddress } from './listen.js';
 import { c, check, errnoName, errnoText, lastErrno, setIntOption } from './libc.js';
 import type { Netns } from './netns.js';
 
-const AF_INET = 2;
 const SOCK_STREAM = 1;
 const SOCK_DGRAM = 2;
 const SOCK_RAW = 3;
 const SOCK_NONBLOCK_CLOEXEC = 0o4000 | 0o2000000;
-const IPPROTO_ICMP = 1;
 const IPPROTO_SCTP = 132;
 const SOL_SOCKET = 1;
 const SO_ERROR = 4;
 const SO_BINDTODEVICE = 25;
 const SO_LINGER = 13;
-const IPPROTO_IP = 0;
-const IP_TTL = 2;
-const IP_MTU_DISCOVER = 10;
+/** The same settings in both families: level, TTL or hop limit, path MTU discovery, protocol of echo messages. */
+const FAMILY = {
+  inet: { level: 0, ttl: 2, mtuDiscover: 10, dontFragment: undefined, icmp: 1, any: '0.0.0.0', addressAt: 4 },
+  inet6: { level: 41, ttl: 16, mtuDiscover: 23, dontFragment: 62, icmp: 58, any: '::', addressAt: 8 },
+} as const;
 const MSG_NOSIGNAL = 0x4000;
 const EINPROGRESS = 115;
 
 export type SocketKind = 'icmp' | 'tcp' | 'udp' | 'sctp';
 
 export interface SocketOptions {
+  /** Default: inet. */
+  readonly family?: Family;
   readonly ttl?: number;
   /** true: DF set, and nothing is fragmented on the way out (what a probe of the MTU needs). false: DF not set. Default: as any socket. */
   readonly dontFragment?: boolean;
@@ -36,37 +39,38 @@ export interface SocketOptions {
   readonly device?: string;
 }
 
-function sockaddr(address: string, port: number): Buffer {
-  const b = Buffer.alloc(16);
-  b.writeUInt16LE(AF_INET, 0);
-  b.writeUInt16BE(port, 2);
-  addressBytes(address).copy(b, 4);
-  return b;
-}
-
-/** One non-blocking IPv4 socket. `icmp` and `sctp` are raw sockets: what is sent is the message, what is received begins with the IP header. */
+/**
+ * One non-blocking socket. `icmp` and `sctp` are raw sockets: what is sent is the message; what is received begins with the IP
+ * header in IPv4, with the message in IPv6, where the kernel fills in the checksum of ICMP too.
+ */
 export class ProbeSocket {
   private open = true;
 
   private constructor(
     readonly fd: number,
     private readonly where: string,
+    readonly family: Family,
   ) {}
 
   static open(ns: Netns, kind: SocketKind, o: SocketOptions = {}): ProbeSocket {
-    const [type, protocol] = ({ icmp: [SOCK_RAW, IPPROTO_ICMP], sctp: [SOCK_RAW, IPPROTO_SCTP], tcp: [SOCK_STREAM, 0], udp: [SOCK_DGRAM, 0] } as const)[kind];
-    const fd = ns.run(() => check(c.socket(AF_INET, type | SOCK_NONBLOCK_CLOEXEC, protocol), `open a socket for ${kind}`, ns.label));
-    const s = new ProbeSocket(fd, ns.label);
+    const family = o.family ?? 'inet';
+    const f = FAMILY[family];
+    const [type, protocol] = ({ icmp: [SOCK_RAW, f.icmp], sctp: [SOCK_RAW, IPPROTO_SCTP], tcp: [SOCK_STREAM, 0], udp: [SOCK_DGRAM, 0] } as const)[kind];
+    const fd = ns.run(() => check(c.socket(familyNumber(family), type | SOCK_NONBLOCK_CLOEXEC, protocol), `open a socket for ${kind}`, ns.label));
+    const s = new ProbeSocket(fd, ns.label, family);
     try {
-      if (o.ttl !== undefined) setIntOption(fd, IPPROTO_IP, IP_TTL, o.ttl, 'set the TTL');
-      // IP_PMTUDISC_PROBE sets DF and ignores what the path MTU cache believes; IP_PMTUDISC_DONT leaves DF unset.
-      if (o.dontFragment !== undefined) setIntOption(fd, IPPROTO_IP, IP_MTU_DISCOVER, o.dontFragment ? 3 : 0, 'set path MTU discovery');
+      if (o.ttl !== undefined) setIntOption(fd, f.level, f.ttl, o.ttl, 'set the TTL');
+      // IP(V6)_PMTUDISC_PROBE sets DF and ignores what the path MTU cache believes; IP_PMTUDISC_DONT leaves DF unset.
+      if (o.dontFragment !== undefined) setIntOption(fd, f.level, f.mtuDiscover, o.dontFragment ? 3 : 0, 'set path MTU discovery');
+      // In IPv6 only the sender fragments, and it does so unless told not to.
+      if (f.dontFragment !== undefined && o.dontFragment) setIntOption(fd, f.level, f.dontFragment, 1, 'forbid fragmenting');
       if (o.device !== undefined) {
         const name = Buffer.from(`${o.device}\0`);
         check(c.setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, name.length), `bind to device ${o.device}`, ns.label);
       }
       if (o.source !== undefined || o.sourcePort !== undefined) {
-        check(c.bind(fd, sockaddr(o.source ?? '0.0.0.0', o.sourcePort ?? 0), 16), `bind to ${o.source ?? '*'}:${o.sourcePort ?? 0}`, ns.label);
+        const own = socketAddress(o.source ?? f.any, o.sourcePort ?? 0);
+        check(c.bind(fd, own, own.length), `bind to ${o.source ?? '*'}:${o.sourcePort ?? 0}`, ns.label);
       }
     } catch (e) {
       s.close();
@@ -77,7 +81,8 @@ export class ProbeSocket {
 
   /** Fixes the peer. For TCP this starts the handshake. The answer is an errno name when the kernel refused at once (ENETUNREACH). */
   connect(address: string, port: number): string | undefined {
-    if (c.connect(this.fd, sockaddr(address, port), 16) === 0) return undefined;
+    const to = socketAddress(address, port);
+    if (c.connect(this.fd, to, to.length) === 0) return undefined;
     const errno = lastErrno();
     // libuv, whose table of names is used, has none for EINPROGRESS.
     return errno === EINPROGRESS ? undefined : errnoName(errno);
@@ -108,12 +113,13 @@ export class ProbeSocket {
 
   /** The own address and port: for TCP and UDP once connected. */
   local(): { address: string; port: number } {
-    const b = Buffer.alloc(16);
-    const length = Buffer.from([16, 0, 0, 0]);
+    const b = Buffer.alloc(28);
+    const length = Buffer.from([b.length, 0, 0, 0]);
     if (c.getsockname(this.fd, b, length) < 0) {
       throw new PodwayError('SYSCALL_FAILED', 'read the address of a socket', { object: this.where, said: errnoText(lastErrno()) });
     }
-    return { address: [...b.subarray(4, 8)].join('.'), port: b.readUInt16BE(2) };
+    const at = FAMILY[this.family].addressAt;
+    return { address: addressText(b, at, at + (this.family === 'inet' ? 4 : 16)) ?? '', port: b.readUInt16BE(2) };
   }
 
   /** Listens (TCP). */

@@ -73,9 +73,10 @@ const GLOBAL_KEYS = [
   'net.ipv4.ip_forward', 'net.ipv4.ip_no_pmtu_disc', 'net.ipv4.ip_default_ttl', 'net.ipv4.ip_local_port_range', 'net.ipv4.icmp_echo_ignore_all',
   'net.ipv4.tcp_mtu_probing', 'net.ipv6.conf.all.disable_ipv6', 'net.bridge.bridge-nf-call-iptables', 'net.bridge.bridge-nf-call-ip6tables',
   'net.netfilter.nf_conntrack_max', 'net.netfilter.nf_conntrack_count', 'net.ipv4.fib_multipath_hash_policy', 'net.ipv6.conf.all.forwarding',
+  'net.ipv6.icmp.echo_ignore_all',
 ];
 const DEVICE_KEYS = ['forwarding', 'rp_filter', 'arp_ignore', 'arp_filter', 'arp_announce', 'proxy_arp', 'accept_local', 'route_localnet', 'disable_policy', 'ignore_routes_with_linkdown'];
-const DEVICE_KEYS_6 = ['forwarding', 'disable_ipv6', 'accept_ra'];
+const DEVICE_KEYS_6 = ['forwarding', 'disable_ipv6', 'accept_ra', 'hop_limit'];
 
 /** The sysctls that decide what happens to a packet: the global ones, and those of each device. */
 export function listSysctlKeys(devices: readonly string[]): string[] {

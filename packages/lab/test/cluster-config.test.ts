@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { PodwayError } from '@podway/errors';
-import { defaultLab, labFileKeys, parseLabFile, withNode } from '../src/cluster/config.js';
+import { defaultLab, labFileKeys, netConf, parseLabFile, withNode } from '../src/cluster/config.js';
 import { LAB_FILE_TEXT } from '../src/cluster/lab-file-text.js';
 
 const HEAD = 'apiVersion: podway.io/v1alpha1\nkind: Lab\n';
@@ -59,6 +59,55 @@ for (const [name, text, expected] of CASES) {
   });
 }
 
+const DUAL = 'network: {ipFamily: dual}\n';
+
+test('families: one, the other, or both, by name or by the ranges that are given', () => {
+  const six = defaultLab('x', 2, 'ipv6');
+  assert.deepEqual([six.underlay.gateway, six.network.clusterCIDR, six.network.nodeMask, six.second], ['fc00:f853:ccd:e793::1', 'fd00:10:244::/56', 64, undefined]);
+  assert.deepEqual(six.nodes.map((n) => n.address), ['fc00:f853:ccd:e793::2', 'fc00:f853:ccd:e793::3']);
+  const { Network, IPv6Network, EnableIPv4, EnableIPv6 } = JSON.parse(netConf(six)) as Record<string, unknown>;
+  assert.deepEqual([Network, IPv6Network, EnableIPv4, EnableIPv6], [undefined, 'fd00:10:244::/56', false, true]);
+  const both = defaultLab('x', 2, 'dual');
+  assert.deepEqual(both.second, { subnet: 'fc00:f853:ccd:e793::/64', prefix: 64, gateway: 'fc00:f853:ccd:e793::1', clusterCIDR: 'fd00:10:244::/56', nodeMask: 64 });
+  assert.deepEqual(both.nodes.map((n) => [n.address, n.second?.address]), [['172.18.0.2', 'fc00:f853:ccd:e793::2'], ['172.18.0.3', 'fc00:f853:ccd:e793::3']]);
+  assert.deepEqual(parseLabFile(`${HEAD}${DUAL}`, 'lab.yaml').second, both.second);
+  const given = parseLabFile(`${HEAD}underlay: {subnet: [172.18.0.0/16, "fd18::/64"]}\nnetwork: {clusterCIDR: ["fd99::/48", 10.9.0.0/16], nodeMask6: 60}\n`, 'lab.yaml');
+  assert.deepEqual([given.network.clusterCIDR, given.network.nodeMask, given.underlay.subnet, given.second?.clusterCIDR], ['fd99::/48', 60, 'fd18::/64', '10.9.0.0/16'], 'the first range is that of the first family');
+});
+
+test('addresses and ranges of nodes and pods, one a family, in any order', () => {
+  const c = parseLabFile(`${HEAD}${DUAL}nodes:\n- name: a\n  address: ["fc00:f853:ccd:e793::9", 172.18.0.9]\n  podCIDR: [10.244.7.0/24, "fd00:10:244:7::/64"]\n- name: b\n  address: "fc00:f853:ccd:e793::2"\n`
+    + 'pods:\n- {name: p, node: a, address: [10.244.7.70, "fd00:10:244:7::70"]}\n', 'lab.yaml');
+  assert.deepEqual(c.nodes.map((n) => [n.address, n.podCIDR, n.second]), [
+    ['172.18.0.9', '10.244.7.0/24', { address: 'fc00:f853:ccd:e793::9', podCIDR: 'fd00:10:244:7::/64' }],
+    ['172.18.0.2', undefined, { address: 'fc00:f853:ccd:e793::2' }],
+  ]);
+  assert.deepEqual(c.pods[0]?.address, ['10.244.7.70', 'fd00:10:244:7::70']);
+  const more = withNode(c, { name: 'c', podCIDR: ['10.244.8.0/24', 'fd00:10:244:8::/64'] });
+  assert.deepEqual(more.nodes.at(-1), { name: 'c', address: '172.18.0.3', podCIDR: '10.244.8.0/24', labels: {}, second: { address: 'fc00:f853:ccd:e793::3', podCIDR: 'fd00:10:244:8::/64' } });
+  assert.deepEqual(more.nodes.slice(0, 2), c.nodes, 'those there are stay as they are');
+  assert.throws(() => withNode(c, { name: 'd', podCIDR: '10.244.9.0/24' }), (e: PodwayError) => /podCIDR: give one range of each family, or none/.test(e.message));
+});
+
+const FAMILY_CASES: readonly (readonly [string, string, readonly string[]])[] = [
+  ['two ranges of one family', 'network: {clusterCIDR: [10.1.0.0/16, 10.2.0.0/16]}', ['network.clusterCIDR: .*are of one family']],
+  ['a family that is left out', 'network: {ipFamily: ipv4, clusterCIDR: "fd00::/48"}', ['network.clusterCIDR: fd00::/48 is of a family that network.ipFamily ipv4 leaves out']],
+  ['an address of a family there is not', 'nodes: [{name: a, address: "fd00::2"}]', ['nodes\\[0\\].address: fd00::2 is of a family that this lab has not']],
+  ['no address at all', `${DUAL}nodes: [{name: a, address: [1.2.3]}]`, ['nodes\\[0\\].address\\[0\\]: must be an IP address']],
+  ['three of them', `${DUAL}nodes: [{name: a, address: [172.18.0.2, 172.18.0.3, 172.18.0.4]}]`, ['nodes\\[0\\].address: must be one, or one of IPv4 and one of IPv6']],
+  ['one range of two', `${DUAL}nodes: [{name: a, podCIDR: 10.244.1.0/24}]`, ['nodes\\[0\\].podCIDR: give one range of each family, or none']],
+  ['IPv6: taken, outside, a mask that does not fit', 'underlay: {subnet: [172.18.0.0/16, "fd18::/64"]}\nnetwork: {ipFamily: dual, clusterCIDR: ["fd99::/60"], nodeMask6: 56}\nnodes: [{name: a, address: "fd18::1"}, {name: b, address: "fd19::1"}]',
+    ["nodes\\[0\\].address: fd18::1 is already that of the underlay's router", "nodes\\[1\\].address: fd19::1 is not in the underlay's subnet fd18::/64", "network.nodeMask6: must be from the cluster's /60 to /126"]],
+  ['IPv6 ranges that overlap', 'underlay: {subnet: [172.18.0.0/16, "fd00:10:244:5::/64"]}\nnetwork: {ipFamily: dual}', ['network.clusterCIDR: fd00:10:244::/56 overlaps']],
+];
+for (const [name, text, expected] of FAMILY_CASES) {
+  test(`mistakes with families: ${name}`, () => {
+    const found = mistakes(`${HEAD}${text}\n`);
+    assert.equal(found.length, expected.length, found.join('\n'));
+    for (const e of expected) assert.ok(found.some((f) => new RegExp(e).test(f)), `${e}\nin\n${found.join('\n')}`);
+  });
+}
+
 test('a node more: the next free address; all that is wrong is said', () => {
   const c = defaultLab('x', 2);
   assert.deepEqual(withNode(c, { name: 'm9' }).nodes.at(-1), { name: 'm9', address: '172.18.0.4', podCIDR: undefined, labels: {} });
@@ -67,7 +116,7 @@ test('a node more: the next free address; all that is wrong is said', () => {
 
 test('the text with every key is a file that can be used, and has every key of the schema', () => {
   assert.equal(parseLabFile(LAB_FILE_TEXT, 'all').nodes.length, 2);
-  const named = new Set([...LAB_FILE_TEXT.matchAll(/([a-zA-Z]+):/g)].map((m) => m[1]));
+  const named = new Set([...LAB_FILE_TEXT.matchAll(/([a-zA-Z0-9]+):/g)].map((m) => m[1]));
   const missing = labFileKeys().filter((k) => !named.has(k.split('.').at(-1)!));
   assert.ok(labFileKeys().includes('underlay.racks.link.mtu') && labFileKeys().length > 50);
   assert.deepEqual(missing, []);

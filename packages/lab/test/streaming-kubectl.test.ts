@@ -128,8 +128,11 @@ for (const [transport, env] of transports) {
       const feeder = c.kubectl(env, ['attach', '-i', 'reader']);
       let fedSeen = '';
       feeder.stdout?.on('data', (d: Buffer) => (fedSeen += d.toString()));
-      feeder.stdin?.write('one\n');
-      await until('the first line', () => fedSeen.includes('got one'));
+      // Who attaches sees what comes from then on: fed until both see it.
+      await until('both are attached', () => {
+        feeder.stdin?.write('one\n');
+        return fedSeen.includes('got one') && seen.includes('got one');
+      }, 20_000);
       feeder.stdin?.end('two\n');
       await until('the last', () => fedSeen.includes('got two') && fedSeen.includes('done'));
       await until('the watcher', () => seen.includes('done'));

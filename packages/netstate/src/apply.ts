@@ -11,7 +11,7 @@
  */
 import {
   addAddrRequest, addFdbRequest, addNeighRequest, addQdiscRequest, addRedirectRequest, addRouteRequest, addRuleRequest, createRequests, deleteAddrRequest, deleteFdbRequest,
-  deleteNeighRequest, deleteQdiscRequest, deleteRequest, deleteRouteRequest, deleteRuleRequest, Nftables, replaceQdiscRequest, RtNetlink, setBridgeRequest, setPortRequest, setRequest,
+  deleteNeighRequest, deleteQdiscRequest, deleteRequest, deleteRouteRequest, deleteRuleRequest, Nftables, PROTOCOL, replaceQdiscRequest, RtNetlink, setBridgeRequest, setPortRequest, setRequest,
   writeSysctl, type AddrSpec, type BridgeAttributes, type FdbSpec, type LinkSpec, type NeighSpec, type Netns, type Request, type RouteSpec, type RuleSpec,
 } from '@podway/kernel';
 import { PodwayError, isPodwayError } from '@podway/errors';
@@ -91,6 +91,7 @@ class Run {
     if (first.kind === 'nft') this.nftPhase(changes);
     else if (first.kind === 'sysctl') this.each(changes, (c) => this.sysctl(c));
     else if (first.kind === 'link') this.linkPhase(changes);
+    else if (first.kind === 'route') this.finish(this.routes(changes));
     else this.finish(this.send(changes, (c) => this.request(c)));
   }
 
@@ -136,6 +137,31 @@ class Run {
     if (refused.size === 0) return changes;
     for (const [c, error] of refused) this.fail(c, error);
     return changes.filter((c) => !refused.has(c));
+  }
+
+  /**
+   * IPv6 refuses an onlink gateway that another route leads to by another device (ip6_route_check_nh_onlink), and the way
+   * that is to be replaced, or one beside it, often does: it covers the gateway. A route to the gateway alone stands there
+   * for the time of the request, so that the new way takes the old one's place without a moment without any.
+   */
+  private routes(changes: readonly Change[]): readonly Change[] {
+    const before = this.failed.length;
+    const done = this.send(changes, (c) => this.request(c));
+    const again = this.failed.slice(before).filter((f) => f.error.errno === 'EINVAL' && this.passing(f.change) !== undefined);
+    if (again.length === 0) return done;
+    this.failed.splice(before, Infinity, ...this.failed.slice(before).filter((f) => !again.includes(f)));
+    return [...done, ...this.send(again.map((f) => f.change), (c) => {
+      const way = this.passing(c)!;
+      return [addRouteRequest(way, 'replace'), ...this.request(c), deleteRouteRequest(way)];
+    })];
+  }
+
+  /** The route to the gateway of an onlink IPv6 route; undefined for others. */
+  private passing(c: Change): RouteSpec | undefined {
+    if (c.kind !== 'route' || c.op === 'delete' || c.op === 'conflict') return undefined;
+    const { family, onlink, gateway, dev, table } = c.desired!;
+    if (family !== 'inet6' || !onlink || gateway === undefined || dev === undefined) return undefined;
+    return { dst: `${gateway}/128`, index: this.index(dev), table, protocol: PROTOCOL.podway, metric: PASSING_METRIC };
   }
 
   private linkPhase(changes: readonly Change[]): void {
@@ -273,6 +299,9 @@ class Run {
     throw new PodwayError('LINK_NOT_FOUND', `there is no link ${dev}`, { object: `link ${dev} in ${this.ns.label}`, errno: 'ENODEV' });
   }
 }
+
+/** One that nobody else uses. */
+const PASSING_METRIC = 112;
 
 /** The kernel's ways of saying that it is not there: what a removal wants. */
 const GONE = new Set(['ENOENT', 'ESRCH', 'ENODEV', 'EADDRNOTAVAIL']);

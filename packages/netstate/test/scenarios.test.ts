@@ -295,3 +295,28 @@ scenario('a table is replaced in one transaction: counters of others go on, a re
   const other = bring(s, state({ nft: [{ table: { family: 'inet', name: 'other' } }] }, { nft: table(['10.0.0.9'], saddr) }));
   assert.deepEqual(other.failed.map((f) => f.error.code), ['OBJECT_NOT_OURS']);
 });
+
+scenario('IPv6: a way by a tunnel takes the place of one by the uplink that covers its gateway, and back, without a moment without a way', (s) => {
+  const tunnel = vtep('vx6', 1, { mtu: 1430, vxlan: { vni: 1, port: 8472, local: 'fd18::2', dev: 'up0', learning: false } });
+  const common = { family: 'inet6', dst: 'fd00:10:244:1::/64', type: 'unicast', table: 254, metric: 1024 } as const;
+  const direct: Route = { ...common, gateway: 'fd18::3', dev: 'up0', protocol: PROTOCOL.podway };
+  const encapsulated: Route = { ...common, gateway: 'fd00:10:244:1::', dev: 'vx6', protocol: PROTOCOL.boot, onlink: true };
+  must(bring(s, state({ links: [tunnel], routes: [direct] })));
+  const [RTNLGRP_IPV6_ROUTE, RTM_NEWROUTE, RTM_DELROUTE] = [11, 24, 25];
+  const listener = NetlinkSocket.open(s.ns, 0, [RTNLGRP_IPV6_ROUTE]);
+  try {
+    must(bring(s, state({ links: [tunnel], routes: [encapsulated] })));
+    // To the gateway, in place of the old way, and the first is gone again: the way to the pods itself is never deleted.
+    assert.deepEqual(listener.drain().answers.map((a) => a.type), [RTM_NEWROUTE, RTM_NEWROUTE, RTM_DELROUTE]);
+  } finally {
+    listener.close();
+  }
+  assert.deepEqual(changesFor(s, state({ links: [tunnel], routes: [encapsulated] })), []);
+  assert.match(s.ip('-6', 'route', 'show', 'fd00:10:244:1::/64'), /^fd00:10:244:1::\/64 via fd00:10:244:1:: dev vx6 metric 1024 onlink/);
+  assert.equal(s.ip('-6', 'route', 'show', 'fd00:10:244:1::/128'), '', 'what stood there for the time of the request is gone');
+  // Beside a learnt way that is better and covers the gateway too.
+  must(bring(s, state({ links: [tunnel] })));
+  s.ip('-6', 'route', 'add', 'fd00:10:244:1::/64', 'via', 'fd18::3', 'dev', 'up0', 'metric', '32', 'proto', 'bird');
+  must(bring(s, state({ links: [tunnel], routes: [encapsulated] })));
+  must(bring(s, state({ links: [tunnel], routes: [direct] })));
+});

@@ -96,13 +96,13 @@ const podKey = (p: { namespace: string; name: string }): string => `${p.namespac
 
 function readNamespace(key: string, role: Role, ns: Netns, node?: string): WorldNamespace {
   const state = observeState(ns);
-  const { sockets, legacyTables } = readProc(ns);
-  return { key, role, ...(node === undefined ? {} : { node }), state: { ...state, netns: { id: state.netns.id, name: key } }, ...(sockets ? { sockets } : {}), legacyTables };
+  const { sockets, legacyTables, legacyTables6 } = readProc(ns);
+  return { key, role, ...(node === undefined ? {} : { node }), state: { ...state, netns: { id: state.netns.id, name: key } }, ...(sockets ? { sockets } : {}), legacyTables, legacyTables6 };
 }
 
 const TABLES = [['tcp', 4], ['tcp6', 6], ['udp', 4], ['udp6', 6]] as const;
 
-function readProc(ns: Netns): { sockets: SocketInfo[] | undefined; legacyTables: string[] } {
+function readProc(ns: Netns): { sockets: SocketInfo[] | undefined; legacyTables: string[]; legacyTables6: string[] } {
   const file = (name: string): string | undefined => {
     try {
       return ns.readFile(`/proc/thread-self/net/${name}`);
@@ -113,7 +113,8 @@ function readProc(ns: Netns): { sockets: SocketInfo[] | undefined; legacyTables:
   const texts = TABLES.map(([name, version]) => ({ text: file(name), proto: name.startsWith('tcp') ? ('tcp' as const) : ('udp' as const), version }));
   // Without IPv6 in the kernel the files ending in 6 are missing; without the IPv4 ones nothing is known.
   const sockets = texts[0]?.text === undefined ? undefined : texts.flatMap((t) => (t.text === undefined ? [] : parseProcNet(t.text, t.proto)));
-  return { sockets, legacyTables: (file('ip_tables_names') ?? '').split('\n').filter(Boolean) };
+  const tables = (name: string): string[] => (file(name) ?? '').split('\n').filter(Boolean);
+  return { sockets, legacyTables: tables('ip_tables_names'), legacyTables6: tables('ip6_tables_names') };
 }
 
 function linksBetween(namespaces: readonly WorldNamespace[], live: LiveWorld): WorldLink[] {

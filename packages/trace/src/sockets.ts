@@ -1,4 +1,5 @@
 /** /proc/net/{tcp,tcp6,udp,udp6}: sockets that can receive. Source: Documentation/networking/proc_net_tcp.rst. */
+import { addressValue } from './simulate/ip.js';
 import type { SocketInfo } from './world.js';
 
 const TCP_LISTEN = 0x0a;
@@ -29,5 +30,9 @@ export function parseProcNet(text: string, proto: 'tcp' | 'udp'): SocketInfo[] {
 /** The socket that takes a packet to this address and port: an exact address wins over all addresses. */
 export function receiver(sockets: readonly SocketInfo[], proto: 'tcp' | 'udp', to: { address: string; port: number }): SocketInfo | undefined {
   const fitting = sockets.filter((s) => s.proto === proto && s.port === to.port);
-  return fitting.find((s) => s.address === to.address) ?? fitting.find((s) => s.address === '0.0.0.0') ?? fitting.find((s) => s.address === '::');
+  const six = to.address.includes(':');
+  return fitting.find((s) => s.address.includes(':') === six && addressValue(s.address) === addressValue(to.address))
+    ?? fitting.find((s) => s.address === (six ? '::' : '0.0.0.0'))
+    // A socket on `::` takes IPv4 too, unless it was told not to, which /proc does not show.
+    ?? (six ? undefined : fitting.find((s) => s.address === '::'));
 }

@@ -26,6 +26,8 @@ export interface WorldNamespace {
   readonly sockets?: readonly SocketInfo[];
   /** Tables of the old iptables that are in use here: rules there are not in `state.nft`. */
   readonly legacyTables: readonly string[];
+  /** The same of ip6tables. */
+  readonly legacyTables6?: readonly string[];
 }
 
 export interface WorldNode {

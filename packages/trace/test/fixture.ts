@@ -37,6 +37,13 @@ export interface NodeMember extends Member {
 const hex = (n: number): string => n.toString(16).padStart(2, '0');
 export const podMac = (address: string): string => ['0a', '58', ...address.split('.').map((p) => hex(Number(p)))].join(':');
 
+/** A port begins to forward when its carrier is noticed, which the kernel may take a second for on a busy machine. */
+function settled(ns: Netns): void {
+  const end = Date.now() + 5000;
+  const waits = (): boolean => RtNetlink.with(ns, (nl) => nl.links().some((l) => l.master !== undefined && l.port?.state !== 'forwarding'));
+  while (waits() && Date.now() < end) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+}
+
 export class Cluster {
   readonly nodes: NodeMember[] = [];
   readonly pods: PodMember[] = [];
@@ -66,6 +73,7 @@ export class Cluster {
     }
     this.nodes.forEach((node) => this.buildNode(node, podMtu));
     for (const node of this.nodes) for (let p = 0; p < (o.podsPerNode ?? 1); p++) this.addPod(node, `pod-${node.name}-${'abcdef'[p]}`, `${node.subnet}.${p + 2}`, podMtu);
+    for (const ns of [this.switch, ...this.nodes.map((n) => n.ns)]) settled(ns);
   }
 
   static create(o: FixtureOptions = {}): Cluster {

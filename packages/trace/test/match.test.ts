@@ -84,8 +84,9 @@ describe('one and the same packet', () => {
 
 describe('small parts', () => {
   it('the filter is one that libpcap takes', () => {
-    for (const proto of ['icmp', 'tcp', 'udp'] as const) checkFilter(filterFor(proto, ['10.0.0.2', '10.0.1.2'], [8472, 4789]));
-    assert.equal(filterFor('icmp', ['10.0.0.2'], [8472]), '((icmp) and (ip host 10.0.0.2)) or ((udp dst port 8472) and (udp[39] = 1) and (udp[42:4] = 0xa000002 or udp[46:4] = 0xa000002))');
+    for (const proto of ['icmp', 'tcp', 'udp'] as const) for (const ends of [['10.0.0.2', '10.0.1.2'], ['fd00::2', 'fd00:1::2']]) checkFilter(filterFor(proto, ends, [8472, 4789]));
+    assert.equal(filterFor('icmp', ['10.0.0.2'], [8472]), '((icmp) and (ip host 10.0.0.2)) or ((udp dst port 8472) and (udp[39] = 1) and (udp[42:4] = 0xa000002 or udp[46:4] = 0xa000002))'
+      + ' or ((ip6[6] = 17 and (ip6[42:2] = 8472)) and (ip6[79] = 1) and (ip6[82:4] = 0xa000002 or ip6[86:4] = 0xa000002))');
   });
 
   it('reads counters by name, whatever their order', () => {

@@ -115,7 +115,7 @@ describe('predicted and observed way are the same', needsRoot, () => {
   });
 
   it('copes with other traffic on the same way', async () => {
-    const noise = spawn(process.execPath, [new URL('../../../kernel/dist/test/support/blast.js', import.meta.url).pathname, `/proc/${process.pid}/fd/${c.pod('pod-m1-a').ns.fd}`, '10.244.1.2', '53', '5000', '50000']);
+    const noise = spawn(process.execPath, [new URL('../../../kernel/dist/test/support/blast.js', import.meta.url).pathname, `/proc/${process.pid}/fd/${c.pod('pod-m1-a').ns.fd}`, '10.244.1.2', '53', '1500', '50000']);
     try {
       const { report } = await trace(c, { from: 'default/pod-m1-a', dst: '10.244.1.2', proto: 'icmp' });
       assertAsPredicted(report);

@@ -16,7 +16,7 @@ export async function trace(cluster: Cluster, flow: Flow, o: { count?: number; t
 export function assertAsPredicted(r: Report): void {
   for (const leg of [r.request, r.reply]) {
     if (!leg) continue;
-    const off = leg.rows.filter((x) => x.state !== 'seen' && x.state !== 'copy').map((x) => `${x.point.label}: ${x.state} ${x.differences.join(', ')}`);
+    const off = leg.rows.filter((x) => x.state !== 'seen' && x.state !== 'copy').map((x) => `${x.point.label}: ${x.state} ${x.differences.join(', ')}${x.state === 'unexpected' ? JSON.stringify(x.observed) : ''}`);
     assert.deepEqual(off, [], `${leg.direction}: ${r.headline}`);
   }
 }

@@ -4,7 +4,7 @@
  */
 import type { NetnsState } from '@podway/netstate';
 import type { BackendConfig, BackendType, NetworkConfig } from '../config.js';
-import type { DaemonSpec } from '../daemons/spec.js';
+import type { DaemonPlace, DaemonSpec } from '../daemons/spec.js';
 
 export type Family = 'inet' | 'inet6';
 
@@ -18,6 +18,8 @@ export interface Uplink extends UplinkAddress {
   readonly dev: string;
   readonly mtu: number;
   readonly second?: UplinkAddress;
+  /** Its sysctl accept_ra is not off: IPv6 routes of the node may come from router advertisements. */
+  readonly believesRouters?: boolean;
 }
 
 /** This node, as far as its network needs it. */
@@ -71,10 +73,12 @@ export interface Backend<B extends BackendConfig = BackendConfig> {
   publish(config: NetworkConfig<B>, local: LocalNode): BackendEnd;
   /** Why this peer cannot be served, in words; undefined when it can. */
   refuses(config: NetworkConfig<B>, local: LocalNode, peer: Peer): string | undefined;
+  /** Of a peer that is served: the family that is not, and why, in words. */
+  lacks?(config: NetworkConfig<B>, local: LocalNode, peer: Peer): string | undefined;
   /** Everything this backend wants in the node's namespace. Pure. @param mtu of pods and tunnels */
   desired(config: NetworkConfig<B>, local: LocalNode, peers: readonly Peer[], mtu: number): Partial<NetnsState>;
   /** Programs that must run beside the agent. Pure. */
-  daemons?(config: NetworkConfig<B>, local: LocalNode, peers: readonly Peer[]): DaemonSpec[];
+  daemons?(config: NetworkConfig<B>, local: LocalNode, peers: readonly Peer[], place?: DaemonPlace): DaemonSpec[];
   /** Routes to peers are learned by a program and marked with this protocol: a peer is reached only when they are there. */
   readonly learnsRoutes?: number;
 }

@@ -23,9 +23,10 @@ import { birdDaemon } from '../bgp/daemon.js';
 import { familyOf } from '../node/addresses.js';
 import { checkBgpSettings, type BgpNode, type BgpSettings } from '../bgp/settings.js';
 import { bgpRefuses, nodeSpeaker, type NodeSpeakerInput } from '../bgp/topology.js';
-import type { DaemonSpec } from '../daemons/spec.js';
+import type { DaemonPlace, DaemonSpec } from '../daemons/spec.js';
 import type { NetworkConfig } from '../config.js';
 import type { Backend, LocalNode, Peer } from './backend.js';
+import { judge, type Judged } from './routes.js';
 
 export type BgpNetwork = Pick<NetworkConfig<BgpSettings>, 'clusterCidrs' | 'backend'>;
 
@@ -54,6 +55,11 @@ const input = (c: BgpNetwork, local: BgpLocal, peers: readonly BgpPeer[]): NodeS
   subnets: local.subnets ?? [local.uplink, ...(local.uplink.second ? [local.uplink.second] : [])].map((a) => `${a.address}/${a.prefix}`), peers: peers.map(peerNode),
 });
 
+function judged(config: BgpNetwork, local: BgpLocal, peer: BgpPeer): Judged {
+  const node = peerNode(peer);
+  return judge(local, peer, (family) => bgpRefuses(input(config, local, []), { ...node, blocks: node.blocks.filter((b) => familyOf(b) === family) }));
+}
+
 export const bgp = {
   type: 'bgp',
 
@@ -64,8 +70,9 @@ export const bgp = {
 
   refuses(config: BgpNetwork, local: BgpLocal, peer: BgpPeer): string | undefined {
     if (!peer.ends.accepts.bgp) return `it does not speak BGP; it uses ${peer.ends.uses}`;
-    return bgpRefuses(input(config, local, []), peerNode(peer));
+    return judged(config, local, peer).refusal;
   },
+  lacks: (config: BgpNetwork, local: BgpLocal, peer: BgpPeer): string | undefined => judged(config, local, peer).lacking,
 
   desired(_config: BgpNetwork, local: BgpLocal): Partial<NetnsState> {
     const { blocks } = localNode(local);
@@ -83,7 +90,7 @@ export const bgp = {
   },
 
   /** @throws BGP_CONFIG_INVALID */
-  daemons(config: BgpNetwork, local: BgpLocal, peers: readonly BgpPeer[], o: { readonly dir?: string; readonly wrap?: readonly string[] } = {}): DaemonSpec[] {
+  daemons(config: BgpNetwork, local: BgpLocal, peers: readonly BgpPeer[], o: DaemonPlace = {}): DaemonSpec[] {
     checkBgpSettings(config.backend);
     return [birdDaemon(nodeSpeaker(input(config, local, peers)), o)];
   },

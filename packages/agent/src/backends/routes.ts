@@ -23,6 +23,37 @@ export const publicIpIn = ({ ends }: Peer, family: Family): string | undefined =
 /** The families of a node's pods. */
 export const familiesOf = (podCidrs: readonly string[]): Family[] => [...new Set(podCidrs.map(familyOf))];
 
+/** The families that pods of both nodes have. */
+export const sharedFamilies = (local: LocalNode, peer: Peer): Family[] => {
+  const theirs = familiesOf(peer.podCidrs);
+  return familiesOf(local.podCidrs).filter((f) => theirs.includes(f));
+};
+
+export const FAMILY_NAME = { inet: 'IPv4', inet6: 'IPv6' } as const;
+
+export interface Judged {
+  /** Nothing of the peer can be served. */
+  readonly refusal?: string;
+  /** One family can be served, the other cannot. */
+  readonly lacking?: string;
+}
+
+/** Judges a peer family by family. @param reason why pods of a family cannot be reached, undefined when they can */
+export function judge(local: LocalNode, peer: Peer, reason: (family: Family) => string | undefined): Judged {
+  const shared = sharedFamilies(local, peer);
+  if (shared.length === 0) {
+    const words = (cidrs: readonly string[]): string => familiesOf(cidrs).map((f) => FAMILY_NAME[f]).join(' and ');
+    return { refusal: `its pods have ${words(peer.podCidrs)} addresses, and those of this node ${words(local.podCidrs)}` };
+  }
+  const reasons = shared.flatMap((family) => {
+    const why = reason(family);
+    return why === undefined ? [] : [{ family, why }];
+  });
+  if (reasons.length === 0) return {};
+  if (reasons.length === shared.length) return { refusal: [...new Set(reasons.map((r) => r.why))].join('; ') };
+  return { lacking: reasons.map((r) => `no ${FAMILY_NAME[r.family]}: ${r.why}`).join('; ') };
+}
+
 /** Is the peer a neighbour on the uplink's own subnet? @param family of the pods; that of the uplink's first address when left out */
 export function onSameSubnet(local: LocalNode, peer: Peer, family: Family = familyOf(local.uplink.address)): boolean {
   const [own, theirs] = [uplinkIn(local, family), publicIpIn(peer, family)];
@@ -42,3 +73,10 @@ export function directRoute(local: LocalNode, peer: Peer, dst: string): Route | 
     metric: metricOf(family), why: `pods of node ${peer.name} are behind ${gateway}, on the same subnet`,
   };
 }
+
+/**
+ * What an IPv6 device of ours is spared: asking whether somebody else has its addresses (they are given out once, and the
+ * second it takes would be the pod's) and believing whoever calls himself a router. Its addresses stay when it goes down.
+ */
+export const quietIpv6 = (device: string): [key: string, value: string][] =>
+  [['accept_dad', '0'], ['accept_ra', '0'], ['keep_addr_on_down', '1']].map(([key, value]) => [`net.ipv6.conf.${device}.${key}`, value!]);

@@ -6,6 +6,14 @@ export interface DaemonFile {
   readonly mode: number;
 }
 
+/** Where programs run, when that is not the agent's own namespace: an agent that works in a namespace from outside. */
+export interface DaemonPlace {
+  /** For sockets and configuration files, instead of the node's own /run. */
+  readonly dir?: string;
+  /** Words in front of the command that put it into the namespace. */
+  readonly wrap?: readonly string[];
+}
+
 export interface DaemonSpec {
   /** One of each name runs. */
   readonly name: string;

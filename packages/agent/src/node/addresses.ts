@@ -18,6 +18,9 @@ export function macOf(address: string): string {
   return `0a:58:${low.match(/../g)!.join(':')}`;
 }
 
+/** Of a device with addresses of both families: from the IPv4 one. */
+export const macOfAll = (addresses: readonly string[]): string => macOf(addresses.find((a) => familyOf(a) === 'inet') ?? addresses[0]!);
+
 /** Is this one of the addresses that we give to bridges and VTEPs? */
 export function isManaged(clusterCidrs: readonly string[], a: Address): boolean {
   return clusterCidrs.some((c) => {

@@ -3,15 +3,16 @@
  * its peers and the attachments: firewall table, sysctls, the backend's part, what the wiring shares
  * among all pods, and each pod's host end with what hangs on it. What is ours and not in it goes.
  */
+import { sysctlDevice } from '@podway/kernel';
 import { keyOf, mergeStates, NFT_TABLE, type NetnsState, type NftObject, type Route } from '@podway/netstate';
 import { backendOf } from '../backends/index.js';
+import { familiesOf } from '../backends/routes.js';
 import type { LocalNode } from '../backends/backend.js';
 import type { NetworkConfig } from '../config.js';
 import type { AttachmentRecord } from '../ipam/index.js';
-import { hostPortMasquerade, hostPortObjects, prefixOf, routeLocalnet, WHERE, type Family } from '../hostports/index.js';
+import { hostPortMasquerade, hostPortObjects, prefixOf, routeLocalnet, WHERE } from '../hostports/index.js';
 import { shapingState } from '../shaping/index.js';
 import { wiringOf } from '../wiring/index.js';
-import { familyOf } from './addresses.js';
 import type { BackendPlan } from './transition.js';
 
 export interface NodeInputs {
@@ -41,25 +42,29 @@ function once(routes: readonly Route[]): Route[] {
   return routes.filter((r) => r.type !== 'blackhole' || (!seen.has(keyOf.route(r)) && seen.add(keyOf.route(r))));
 }
 
-function baseState(local: LocalNode): Partial<NetnsState> {
+/** IPv4 forwards by device, those of the pods are the wiring's; IPv6 for the whole namespace at once. */
+function baseState({ podCidrs, uplink }: LocalNode): Partial<NetnsState> {
+  const families = familiesOf(podCidrs);
   return {
     sysctls: {
-      'net.ipv4.ip_forward': '1',
-      [`net.ipv4.conf.${local.uplink.dev.replaceAll('.', '/')}.forwarding`]: '1',
-      ...(local.podCidrs.some((c) => c.includes(':')) ? { 'net.ipv6.conf.all.forwarding': '1' } : {}),
+      ...(families.includes('inet') ? { 'net.ipv4.ip_forward': '1', [`net.ipv4.conf.${sysctlDevice(uplink.dev)}.forwarding`]: '1' } : {}),
+      ...(families.includes('inet6')
+        ? {
+            'net.ipv6.conf.all.forwarding': '1',
+            // Who forwards does not believe routers any more (1); where the node did so before, it goes on (2): its default route may come from there.
+            ...(uplink.believesRouters ? { [`net.ipv6.conf.${sysctlDevice(uplink.dev)}.accept_ra`]: '2' } : {}),
+          }
+        : {}),
     },
   };
 }
-
-/** The families that pods have, in the order of the cluster's ranges. */
-export const familiesOf = (config: NetworkConfig): Family[] => [...new Set(config.clusterCidrs.map(familyOf))];
 
 /**
  * Podway's table, whole. Host ports of attachments that are being added stand in it already, those of
  * attachments that are being removed do not any more: as CNI's verbs have it at that moment.
  */
 export function podwayTable(config: NetworkConfig, podCidrs: readonly string[], attachments: readonly AttachmentRecord[]): NftObject[] {
-  const families = familiesOf(config);
+  const families = familiesOf(config.clusterCidrs);
   return [
     { table: { family: WHERE.family, name: NFT_TABLE } },
     { chain: { ...WHERE, name: 'postrouting', type: 'nat', hook: 'postrouting', prio: 100, policy: 'accept' } },

@@ -1,6 +1,6 @@
 /** From Node objects to this node and its peers. Pure. */
 import { cidrOverlaps, formatCidr, parseCidr, tryParseIp, tryParseIpCidr } from '@podway/cni';
-import { TABLE_MAIN } from '@podway/kernel';
+import { sysctlDevice, TABLE_MAIN } from '@podway/kernel';
 import type { Node } from '@podway/kube';
 import type { NetnsState } from '@podway/netstate';
 import type { LocalNode, NodeEnds, Peer, Uplink } from '../backends/backend.js';
@@ -91,6 +91,7 @@ export function uplinkOf(state: NetnsState, nodeIps: readonly string[]): Uplink 
   return {
     dev: link.name, address: address.address, prefix: address.prefix, mtu: link.mtu,
     ...(second ? { second: { address: second.address, prefix: second.prefix } } : {}),
+    ...(['1', '2'].includes(state.sysctls[`net.ipv6.conf.${sysctlDevice(link.name)}.accept_ra`] ?? '') ? { believesRouters: true } : {}),
   };
 }
 

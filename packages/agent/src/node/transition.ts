@@ -15,6 +15,8 @@ import type { Route } from '@podway/netstate';
 import { backendOf, podMtu } from '../backends/index.js';
 import type { LocalNode, NodeEnds, Peer } from '../backends/backend.js';
 import type { BackendType, NetworkConfig } from '../config.js';
+import { publicIpIn, uplinkIn } from '../backends/routes.js';
+import { familyOf } from './addresses.js';
 import type { PeerProblem } from './peers.js';
 
 export interface BackendPlan {
@@ -41,8 +43,10 @@ export function planBackends(
   const problems: PeerProblem[] = [];
   for (const peer of peers) {
     const refusal = wanted.refuses(config, local, peer);
-    const reached = wanted.learnsRoutes === undefined || previous === undefined || hasLearned(wanted.learnsRoutes, peer, routes);
+    const reached = wanted.learnsRoutes === undefined || previous === undefined || hasLearned(wanted.learnsRoutes, local, peer, routes);
     const byOld = previous !== undefined && old?.refuses(previous, local, peer) === undefined;
+    const lacking = refusal === undefined ? wanted.lacks?.(config, local, peer) : undefined;
+    if (lacking !== undefined) problems.push({ node: peer.name, reason: lacking });
     if (refusal === undefined && (reached || !byOld)) now.push(peer);
     else if (refusal === undefined) both.push(peer);
     else if (byOld) still.push(peer);
@@ -64,5 +68,7 @@ export function planBackends(
   };
 }
 
-const hasLearned = (protocol: number, peer: Peer, routes: readonly Route[]): boolean =>
-  peer.podCidrs.every((c) => routes.some((r) => r.protocol === protocol && r.dst === c));
+/** Of the families that have a way at all. */
+const hasLearned = (protocol: number, local: LocalNode, peer: Peer, routes: readonly Route[]): boolean =>
+  peer.podCidrs.filter((c) => uplinkIn(local, familyOf(c)) && publicIpIn(peer, familyOf(c)))
+    .every((c) => routes.some((r) => r.protocol === protocol && r.dst === c));

@@ -9,11 +9,12 @@ import { parseCidr, type CniResult } from '@podway/cni';
 import { setPortRequest, sysctlDevice, type Netns } from '@podway/kernel';
 import { mergeStates, type NetnsState } from '@podway/netstate';
 import type { LocalNode } from '../backends/backend.js';
+import { familiesOf, quietIpv6 } from '../backends/routes.js';
 import type { NetworkConfig } from '../config.js';
 import type { AttachmentRecord } from '../ipam/index.js';
 import { holderName } from '../ipam/index.js';
 import { routeLocalnet } from '../hostports/index.js';
-import { broadcastOf, familyOf, gatewayOf, macOf } from '../node/addresses.js';
+import { broadcastOf, familyOf, gatewayOf, macOfAll } from '../node/addresses.js';
 import { defaultOf, hostEnd, hostMac, makePair, podAddress, podRoute, podSide } from './veth.js';
 import type { Wiring, WiringContext } from './wiring.js';
 
@@ -23,17 +24,22 @@ export const bridge: Wiring = {
 
   nodeState(config: NetworkConfig, local: LocalNode, mtu: number): Partial<NetnsState> {
     const dev = config.bridge;
+    const families = familiesOf(local.podCidrs);
     return {
       links: [{
         name: dev, kind: 'bridge', up: true, mtu, alias: 'podway: bridge of the pods on this node',
         // A fixed MAC: without one a bridge takes the lowest of its ports and changes it as pods come and go.
-        address: macOf(gatewayOf(local.podCidrs[0]!)), bridge: { stp: false },
+        address: macOfAll(local.podCidrs.map(gatewayOf)), bridge: { stp: false },
       }],
       addresses: local.podCidrs.map((podCidr) => {
         const family = familyOf(podCidr);
         return { dev, family, address: gatewayOf(podCidr), prefix: parseCidr(podCidr).prefix, ...(family === 'inet' ? { broadcast: broadcastOf(podCidr) } : {}) };
       }),
-      sysctls: { [`net.ipv4.conf.${sysctlDevice(dev)}.forwarding`]: '1', [routeLocalnet(dev)]: '1' },
+      sysctls: {
+        [routeLocalnet(dev)]: '1',
+        ...(families.includes('inet') ? { [`net.ipv4.conf.${sysctlDevice(dev)}.forwarding`]: '1' } : {}),
+        ...(families.includes('inet6') ? Object.fromEntries(quietIpv6(sysctlDevice(dev))) : {}),
+      },
     };
   },
 
@@ -55,7 +61,7 @@ export const bridge: Wiring = {
   },
 
   wire(c: WiringContext, pod: Netns, r: AttachmentRecord): void {
-    makePair(c, pod, r, this.podState(c.config, r, c.mtu), c.shared!.index);
+    makePair(c, pod, r, this.podState(c.config, r, c.mtu), { master: c.shared!.index });
     if (r.hostPorts?.length) c.netlink.send(setPortRequest(c.netlink.mustLink(r.hostIfname).index, { hairpin: true }, r.hostIfname));
   },
 

@@ -19,9 +19,10 @@
  * blackhole route for the range ends it here.
  */
 import { formatCidr, parseCidr, type CniResult } from '@podway/cni';
-import { PROTOCOL, sysctlDevice, TABLE_MAIN, writeSysctl, type Netns } from '@podway/kernel';
+import { PROTOCOL, sysctlDevice, TABLE_MAIN, type Netns } from '@podway/kernel';
 import { mergeStates, type Address, type NetnsState, type Route } from '@podway/netstate';
 import type { LocalNode } from '../backends/backend.js';
+import { familiesOf, quietIpv6 } from '../backends/routes.js';
 import type { NetworkConfig } from '../config.js';
 import type { AttachmentIp, AttachmentRecord } from '../ipam/index.js';
 import { holderName } from '../ipam/index.js';
@@ -94,10 +95,13 @@ export const ptp: Wiring = {
 
   hostState(config: NetworkConfig, r: AttachmentRecord, mtu: number): HostState {
     const parts = r.ips.map((i) => hostPart(config, r, i));
+    const families = familiesOf(r.ips.map((i) => i.address));
     return {
       links: [hostEnd(r, mtu)], addresses: parts.flatMap((p) => p.addresses), routes: parts.flatMap((p) => p.routes),
       sysctls: {
-        [`net.ipv4.conf.${sysctlDevice(r.hostIfname)}.forwarding`]: '1',
+        ...(families.includes('inet') ? { [`net.ipv4.conf.${sysctlDevice(r.hostIfname)}.forwarding`]: '1' } : {}),
+        // The gateway, and the address that the node asks for the pod with, at once: they are looked for by nobody else.
+        ...(families.includes('inet6') ? Object.fromEntries(quietIpv6(sysctlDevice(r.hostIfname))) : {}),
         // Only for who asked: without a bridge the switch can be each pod's own.
         ...(r.hostPorts?.length ? { [routeLocalnet(r.hostIfname)]: '1' } : {}),
         ...Object.assign({}, ...parts.map((p) => p.sysctls)) as Record<string, string>,
@@ -111,10 +115,8 @@ export const ptp: Wiring = {
   },
 
   wire(c: WiringContext, pod: Netns, r: AttachmentRecord): void {
-    makePair(c, pod, r, this.podState(c.config, r, c.mtu));
     const host = this.hostState(c.config, r, c.mtu);
-    // Before the route: with it the pod is there, and would wait for its first answer.
-    for (const [key, value] of Object.entries(host.sysctls ?? {})) writeSysctl(c.node, key, value);
+    makePair(c, pod, r, this.podState(c.config, r, c.mtu), { sysctls: host.sysctls ?? {} });
     must(c.netlink.batch(requests(host, c.netlink.mustLink(r.hostIfname).index)));
   },
 

@@ -7,10 +7,11 @@
 import { createHash } from 'node:crypto';
 import { CniError, formatCidr, parseCidr } from '@podway/cni';
 import {
-  addAddrRequest, addRouteRequest, addRuleRequest, checkIfname, createRequests, deleteRuleRequest, PROTOCOL, RtNetlink, setRequest, TABLE_MAIN,
+  addAddrRequest, addRouteRequest, addRuleRequest, checkIfname, createRequests, deleteRuleRequest, PROTOCOL, RtNetlink, setRequest, sysctlDevice, TABLE_MAIN, writeSysctl,
   type LinkRemover, type Netns, type Request,
 } from '@podway/kernel';
 import { ALIAS_PREFIX, type Address, type Link, type NetnsState, type Route, type Rule } from '@podway/netstate';
+import { quietIpv6 } from '../backends/routes.js';
 import { holderName, type AttachmentIp, type AttachmentKey, type AttachmentRecord } from '../ipam/index.js';
 import { broadcastOf, familyOf } from '../node/addresses.js';
 import type { WiringContext } from './wiring.js';
@@ -77,8 +78,11 @@ export function podAddress(dev: string, i: AttachmentIp): Address {
 export const subnetOf = (address: string): string => formatCidr(parseCidr(address));
 export const bare = (address: string): string => address.split('/')[0] ?? '';
 
-/** The pair, host end up, and the pod's side as `want` says. */
-export function makePair(c: WiringContext, pod: Netns, r: AttachmentRecord, want: NetnsState, master?: number): void {
+/**
+ * The pair, host end up, and the pod's side as `want` says.
+ * @param host what the host end is: a port of a bridge, or by itself with sysctls of its own, which are in force before it is up
+ */
+export function makePair(c: WiringContext, pod: Netns, r: AttachmentRecord, want: NetnsState, host: { readonly master: number } | { readonly sysctls: NetnsState['sysctls'] }): void {
   const podNl = RtNetlink.open(pod);
   try {
     // Looked at first: in a batch the requests behind a refused creation would be carried out on somebody else's device.
@@ -87,19 +91,31 @@ export function makePair(c: WiringContext, pod: Netns, r: AttachmentRecord, want
         object: r.hostIfname, hint: `Remove it: ip link delete ${r.hostIfname}`,
       });
     }
+    const up = setRequest(r.hostIfname, { up: true });
     const [refused] = c.netlink.batch([
       ...createRequests({
-        kind: 'veth', name: r.hostIfname, mtu: c.mtu, ...(master === undefined ? {} : { master }), address: hostMac(r), alias: aliasOf(r),
+        kind: 'veth', name: r.hostIfname, mtu: c.mtu, ...('master' in host ? { master: host.master } : {}), address: hostMac(r), alias: aliasOf(r),
         peer: { name: r.ifname, netnsFd: pod.fd, address: r.mac, mtu: c.mtu },
       }),
-      setRequest(r.hostIfname, { up: true }),
+      ...('master' in host ? [up] : []),
     ]);
     if (refused) throw podNl.link(r.ifname) ? taken(r) : refused.error;
+    if ('sysctls' in host) {
+      for (const [key, value] of Object.entries(host.sysctls)) writeSysctl(c.node, key, value);
+      c.netlink.send(up);
+    }
     const inside = podNl.mustLink(r.ifname);
+    if (r.ips.some((i) => familyOf(i.address) === 'inet6')) settleIpv6(pod, r.ifname);
     must(podNl.batch([setRequest(LOOPBACK_INDEX, { up: true }, 'lo'), setRequest(inside.index, { up: true }, r.ifname), ...requests(want, inside.index)]));
   } finally {
     podNl.close();
   }
+}
+
+/** Before the device is up. Some runtimes make sandboxes without IPv6; who is given an address of it has it. */
+function settleIpv6(pod: Netns, ifname: string): void {
+  const dev = sysctlDevice(ifname);
+  for (const [key, value] of [[`net.ipv6.conf.${dev}.disable_ipv6`, '0'] as const, ...quietIpv6(dev)]) writeSysctl(pod, key, value);
 }
 
 const taken = (r: AttachmentRecord): CniError =>

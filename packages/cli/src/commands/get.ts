@@ -1,5 +1,5 @@
 /** Objects of the lab's API, as kubectl prints them: the server makes the table. */
-import type { KubeObject, ObjectKind } from '@podway/kube';
+import type { KubeObject, Node, ObjectKind, Pod } from '@podway/kube';
 import { defineCommand, flag, optional, required, text } from '../command.js';
 import { kindOf } from '../kinds.js';
 import { labOption, named, namespaceOption, openLab, type OpenLab } from '../lab.js';
@@ -25,6 +25,13 @@ async function read(lab: OpenLab, path: string, accept: string, query: Record<st
   return JSON.parse(body) as unknown;
 }
 
+/** The server's column has the first address, as kubectl shows it; here all of them are. */
+function allAddresses(column: string, object: KubeObject | undefined): string | undefined {
+  const { podIPs, addresses } = (object as Pod & Node | undefined)?.status ?? {};
+  const all = column === 'IP' ? podIPs?.map((p) => p.ip ?? '') : column === 'Internal-IP' ? addresses?.filter((a) => a.type === 'InternalIP').map((a) => a.address) : undefined;
+  return all !== undefined && all.length > 1 ? all.join(',') : undefined;
+}
+
 export const command = defineCommand({
   name: 'get',
   summary: 'List pods, nodes, namespaces or events of a lab',
@@ -48,7 +55,7 @@ export const command = defineCommand({
         columns: [...(namespaced ? ['NAMESPACE'] : []), ...shown.map((c) => c.name.toUpperCase())],
         rows: a.table.rows.map((r) => [
           ...(namespaced ? [r.object?.metadata?.namespace ?? ''] : []),
-          ...shown.map((c) => String(r.cells[c.i] ?? '<none>')),
+          ...shown.map((c) => allAddresses(c.name, r.object) ?? String(r.cells[c.i] ?? '<none>')),
         ]),
         empty: `No ${a.kind.plural} found${a.kind.namespaced && !a.allNamespaces ? ' in this namespace' : ''}.`,
       };
@@ -70,7 +77,7 @@ export const command = defineCommand({
       };
       const asked = format === undefined || format === 'table' || format === 'wide';
       if (asked) {
-        const table = (await ask(TABLE, { includeObject: 'Metadata' })) as ServerTable;
+        const table = (await ask(TABLE, { includeObject: format === 'wide' ? 'Object' : 'Metadata' })) as ServerTable;
         return { kind, table, objects: [], single, allNamespaces: options.allNamespaces };
       }
       const found = (await ask('application/json')) as KubeObject & { items?: KubeObject[] };

@@ -31,7 +31,7 @@ export const command = defineCommand({
     }),
   },
   async run({ options, setExitCode }) {
-    const [{ desiredNode, deviceOf, ifbName, readAttachments, isManaged, localNode, nodesWithRanges, parseNetworkConfig, peersOf, planBackends }, { diff, observe, podwayOwnership }, { Netns }] = await Promise.all([
+    const [{ desiredNode, deviceOf, ifbName, readAttachments, isManaged, localNode, nodesWithRanges, parseNetworkConfig, peersOf, planBackends }, { diff, observe, podwayOwnership }, { Netns, readSysctls }] = await Promise.all([
       import('@podway/agent'), import('@podway/netstate'), import('@podway/kernel'),
     ]);
     const lab = await openLab(options.lab);
@@ -52,7 +52,7 @@ export const command = defineCommand({
           const plan = planBackends(config, undefined, local, peersOf(nodes, name).peers, observed.routes);
           const attachments = await readAttachments(join(lab.layout.node(name).state, 'attachments'));
           const desired = desiredNode({ config, local, plan, attachments });
-          const changes = diff(desired, observe(ns, { sysctls: Object.keys(desired.sysctls) }), podwayOwnership((a) => isManaged(config.clusterCidrs, a)));
+          const changes = diff(desired, { ...observed, sysctls: readSysctls(ns, Object.keys(desired.sysctls)) }, podwayOwnership((a) => isManaged(config.clusterCidrs, a)));
           // What an ADD or DEL is at work on is neither missing nor extra: the devices, and what hangs on them.
           const busy = new Set(attachments.filter((r) => r.phase !== 'ready').flatMap((r) => [r.hostIfname, ifbName(r)]));
           for (const c of changes.filter((x) => !busy.has(deviceOf(x) ?? ''))) {

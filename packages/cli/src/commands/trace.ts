@@ -28,6 +28,8 @@ export const command = defineCommand({
   arguments: { src: required('a pod, node/NAME, or outside', 'pods'), dst: required('a pod, node/NAME or an address, with :PORT for TCP and UDP', 'pods') },
   options: {
     ...labOption,
+    ipv4: flag('by IPv4 (the default where the target has both)', { short: '-4' }),
+    ipv6: flag('by IPv6', { short: '-6' }),
     proto: choice('PROTO', ['icmp', 'tcp', 'udp'], 'what is sent (default: icmp, or tcp when there is a port)', { short: '-p' }),
     size: integer('BYTES', 'IP length of the packet, which is then sent with DF', { min: 28, max: 65535 }),
     static: flag('only predict: no packet is sent'),
@@ -41,6 +43,7 @@ export const command = defineCommand({
     ['podway trace web-a 10.244.2.5:80 --proto tcp', 'a TCP handshake with an address'],
     ['podway trace node/m1 web-d --pcap hops.pcapng', 'from a node; all hops into a file for Wireshark'],
     ['podway trace web-a web-d --size 1450', 'the largest packet that fits, with DF set'],
+    ['podway trace web-a web-d -6', 'by IPv6, neighbour discovery included'],
     ['podway trace web-a web-d --static --steps', 'every look-up, without a packet'],
   ],
   needsRoot: true,
@@ -52,12 +55,14 @@ export const command = defineCommand({
     json: (t) => t.report,
   },
   async run({ args, options, signal, onExit, setExitCode, style }) {
+    if (options.ipv4 && options.ipv6) throw usageError('-4 and -6 exclude each other');
+    const wanted = options.ipv6 ? 'IPv6' : options.ipv4 ? 'IPv4' : undefined;
     if (options.static && options.pcap !== undefined) throw usageError('--static and --pcap exclude each other', 'Without packets there is nothing to save.');
     const { buildReport, observeFlow, renderReport, savePcapng, simulateRoundTrip } = await import('@podway/trace');
     const read = await labWorld(options.lab);
     onExit(() => read.live.close());
     const source = findTarget(read, args.src, { pod: 'eth0', node: 'any' });
-    const { address, port } = destination(args.dst, (word) => {
+    const { address, port } = destination(args.dst, wanted, (word) => {
       const t = findTarget(read, word, { pod: 'eth0', node: 'any' });
       if (t.kind === 'pod') return t.pod.ips;
       if (t.kind === 'node') return read.world.nodes.find((n) => n.name === t.node)?.addresses ?? [];
@@ -99,14 +104,23 @@ function claim(path: string): { readonly path: string; write<T>(act: (path: stri
 }
 
 /** `web-d`, `web-d:80`, `10.244.2.5`, `10.244.2.5:80`, `fd00::5`, `[fd00::5]:80`. */
-function destination(word: string, addressesOf: (name: string) => readonly string[]): { address: string; port: number | undefined } {
+function destination(word: string, wanted: 'IPv4' | 'IPv6' | undefined, addressesOf: (name: string) => readonly string[]): { address: string; port: number | undefined } {
   const bracketed = /^\[([^\]]+)\](?::(\d+))?$/.exec(word);
   const plain = /^([^:]+)(?::(\d+))?$/.exec(word);
   const [, name = word, portText] = bracketed ?? plain ?? [];
   const port = portText === undefined ? undefined : Number(portText);
   if (port !== undefined && (port < 1 || port > 65535)) throw usageError(`${port} is not a port`, 'Ports go from 1 to 65535.');
-  if (/^\d+\.\d+\.\d+\.\d+$/.test(name) || name.includes(':')) return { address: name, port };
-  const [address] = addressesOf(name);
-  if (address === undefined) throw new PodwayError('TARGET_NO_ADDRESS', `${name} has no address`, { object: name });
+  const is = (a: string): boolean => wanted === undefined || a.includes(':') === (wanted === 'IPv6');
+  if (/^\d+\.\d+\.\d+\.\d+$/.test(name) || name.includes(':')) {
+    if (!is(name)) throw usageError(`${name} is no ${wanted} address`);
+    return { address: name.toLowerCase(), port };
+  }
+  const all = addressesOf(name);
+  const address = all.find(is);
+  if (address === undefined) {
+    throw new PodwayError('TARGET_NO_ADDRESS', `${name} has no ${wanted === undefined ? '' : `${wanted} `}address`, {
+      object: name, ...(all.length ? { hint: `It has ${all.join(', ')}.` } : {}),
+    });
+  }
   return { address, port };
 }

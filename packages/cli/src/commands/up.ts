@@ -70,7 +70,8 @@ function view(r: UpResult): string {
   const next: [string, string][] = [
     ...(first && last && first !== last ? [
       [`podway trace${flag} ${first.name} ${last.name}`, 'every hop of a packet, predicted and captured'],
-      [`podway exec${flag} ${first.name} -- wget -qO- ${last.address}`, 'ask one pod from another'],
+      [`podway exec${flag} ${first.name} -- wget -qO- ${last.address.includes(':') ? `'http://[${last.address}]/'` : last.address}`, 'ask one pod from another'],
+      ...(last.addresses.length > 1 ? [[`podway trace${flag} ${first.name} ${last.name} -6`, 'the same by IPv6'] as [string, string]] : []),
     ] as [string, string][] : []),
     ...(r.map.nodes.some((n) => n.ready) ? [] : [[`podway network install${flag}`, 'the nodes have no network yet: this is Podway\'s']] as [string, string][]),
     [`podway get${flag} pods -o wide`, 'pods, their addresses and nodes'],
@@ -81,11 +82,11 @@ function view(r: UpResult): string {
   const width = Math.max(...next.map(([c]) => c.length));
   const title = r.outcome === 'running'
     ? `Lab ${r.lab} is already running; nothing was changed.`
-    : `Lab ${r.lab} is up${r.ms === undefined ? '' : ` after ${formatDuration(r.ms)}`}: ${r.map.nodes.length} ${r.map.nodes.length === 1 ? 'node' : 'nodes'}, backend ${r.map.backend}${r.map.wiring === 'bridge' ? '' : `, wiring ${r.map.wiring}`}, pods in ${r.map.clusterCIDR}.`;
+    : `Lab ${r.lab} is up${r.ms === undefined ? '' : ` after ${formatDuration(r.ms)}`}: ${r.map.nodes.length} ${r.map.nodes.length === 1 ? 'node' : 'nodes'}, backend ${r.map.backend}${r.map.wiring === 'bridge' ? '' : `, wiring ${r.map.wiring}`}, pods in ${r.map.clusterCIDRs.join(' and ')}.`;
   const pairs = r.pairs && r.pairs.total > 0
     ? r.pairs.failures.length === 0
-      ? [`  All ${r.pairs.total} pod pairs reach each other, each seen with its own address.`]
-      : [`  ${r.pairs.failures.length} of ${r.pairs.total} pod pairs do NOT reach each other:`, ...r.pairs.failures.map((f) => `    ${f.from} → ${f.to}: ${f.problem}`)]
+      ? [`  All ${r.pairs.total / r.pairs.families.length} pod pairs reach each other${r.pairs.families.length > 1 ? ' by IPv4 and by IPv6' : ''}, each seen with its own address.`]
+      : [`  ${r.pairs.failures.length} of ${r.pairs.total} pod pairs do NOT reach each other:`, ...r.pairs.failures.map((f) => `    ${f.from} → ${f.to}${r.pairs!.families.length > 1 ? ` by ${f.family}` : ''}: ${f.problem}`)]
     : [];
   const relays = r.relays.map((x) => `  127.0.0.1:${x.hostPort} leads to port ${x.port} of ${r.map.nodes.find((n) => n.address === x.address)?.name ?? `the API at ${x.address}`}.`);
   return [title, '', r.drawing, ...pairs, ...relays, '', 'Try next:', ...next.map(([c, what]) => `  ${c.padEnd(width)}   ${what}`)].join('\n');
@@ -100,6 +101,7 @@ export const command = defineCommand({
     ...labOption,
     file: text('FILE', 'a lab file, or a cluster configuration of kind (YAML)', { short: '-f', complete: 'files' }),
     nodes: integer('N', 'how many nodes, when there is no file', { min: 1, max: 100 }),
+    ipFamily: choice('FAMILY', ['ipv4', 'ipv6', 'dual'], 'addresses of nodes and pods, when there is no file (default: ipv4)'),
     wiring: choice('WIRING', ['bridge', 'ptp'], 'how pods are connected to their node'),
     gateway: choice('FORM', ['host', 'link-local'], "ptp: the pods' next hop, an address on the node or 169.254.1.1"),
     ipam: choice('SOURCE', ['podCIDR', 'pools'], 'ranges of pods: one a node, or blocks of IP pools as they are needed'),
@@ -108,6 +110,7 @@ export const command = defineCommand({
   examples: [
     ['podway up', 'three nodes, four sample pods'],
     ['podway up --nodes 5', 'five nodes'],
+    ['podway up --ip-family dual', 'every node and pod has an IPv4 and an IPv6 address'],
     ['podway up -f examples/two-nodes.yaml', 'a lab of your own'],
     ['podway up --wiring ptp --gateway link-local', 'no bridge: a route to each pod, as Calico does'],
     ['podway up -f examples/kind.yaml --lab huari-test', 'from a file of kind, under another name'],
@@ -117,9 +120,10 @@ export const command = defineCommand({
   view: { text: view, json: ({ drawing: _, ...rest }: UpResult) => rest },
   async run({ options, progress, signal, setExitCode, onExit }) {
     if (options.file !== undefined && options.nodes !== undefined) throw usageError('--nodes and --file exclude each other', 'The file says how many nodes there are.');
+    if (options.file !== undefined && options.ipFamily !== undefined) throw usageError('--ip-family and --file exclude each other', 'The file says it: network.ipFamily.');
     const lab = await import('@podway/lab');
     const { config: fromFile, notes } = options.file === undefined
-      ? { config: lab.defaultLab(options.lab, options.nodes ?? 3), notes: [] }
+      ? { config: lab.defaultLab(options.lab, options.nodes ?? 3, options.ipFamily ?? 'ipv4'), notes: [] }
       // A name on the command line wins over the file's.
       : lab.readLabFile(await readText(options.file), options.file, options.lab === 'default' ? undefined : options.lab);
     for (const n of notes) progress.note(n);

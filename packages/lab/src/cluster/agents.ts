@@ -26,7 +26,7 @@ export const IN_NODE = {
 
 /** What an agent finds in its node: shim, configuration, the way to the API. */
 /** @param hosts all nodes: the node knows them by name, as a machine of a cluster does. */
-export function prepareNode(layout: LabLayout, node: string, network: string, hosts: readonly { readonly name: string; readonly address: string }[]): void {
+export function prepareNode(layout: LabLayout, node: string, network: string, hosts: readonly { readonly name: string; readonly addresses: readonly string[] }[]): void {
   const dirs = layout.node(node);
   for (const d of [dirs.root, dirs.cniConf, dirs.cniBin, dirs.state, dirs.logs, dirs.overlay]) mkdirSync(d, { recursive: true, mode: 0o700 });
   // Readable by whoever looks into the node; the runtime and its plugins run as root anyway.
@@ -37,7 +37,7 @@ export function prepareNode(layout: LabLayout, node: string, network: string, ho
   // What lies in the upper layer is what the node sees instead of the machine's.
   const etc = join(dirs.overlay, 'etc', 'upper');
   mkdirSync(etc, { recursive: true, mode: 0o755 });
-  const names = [...hosts].map((h) => `${h.address} ${h.name}`);
+  const names = hosts.flatMap((h) => h.addresses.map((a) => `${a} ${h.name}`));
   writeFileSync(join(etc, 'hosts'), `${['127.0.0.1 localhost', '::1 localhost ip6-localhost', ...names].join('\n')}\n`, { mode: 0o644 });
   writeFileSync(join(etc, 'hostname'), `${node}\n`, { mode: 0o644 });
 }

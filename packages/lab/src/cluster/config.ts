@@ -5,19 +5,31 @@
 import { cidrContains, cidrLast, cidrNth, cidrOverlaps, cidrSize, formatCidr, formatIp, parseCidr, parseIp } from '@podway/cni';
 import { isPodwayError, PodwayError } from '@podway/errors';
 import { z } from 'zod';
-import { BACKEND_TYPES, parseNetworkConfig, WIRINGS, type BackendType, type WiringType } from '@podway/agent';
+import { BACKEND_TYPES, OUTER_DF, parseNetworkConfig, WIRINGS, type BackendType, type WiringType } from '@podway/agent';
+import { byFamily, familyRanges, IP_FAMILIES, secondAddresses, secondFamily, type IpFamily, type SecondFamily, type SecondOfNode } from './families.js';
 import { checkLabName, DEFAULT_LAB, LAB_NAME } from './layout.js';
 import { completeRacks, rackSchema, tunnelSchema } from './rack-file.js';
 import { RACK_LABEL, segmentOf, segments, underlayParts, type LabRack, type LabTunnel, type Segment } from './racks.js';
 import { cidr, dnsLabel, ip, mtu } from './terms.js';
 import { allKeys, YamlText, type Path } from './yaml-text.js';
 
+/** One, or one of each family. Not a union of the two: its mistakes would be told as "invalid input". */
+const oneOrTwo = (one: z.ZodType<string>) => z.custom<string | readonly string[]>().transform((value, context): readonly string[] => {
+  const list = Array.isArray(value) ? (value as unknown[]) : [value];
+  if (list.length === 0 || list.length > 2) context.addIssue('must be one, or one of IPv4 and one of IPv6');
+  for (const [i, item] of list.entries()) {
+    const read = one.safeParse(item);
+    for (const issue of read.error?.issues ?? []) context.addIssue({ code: 'custom', message: issue.message, path: Array.isArray(value) ? [i] : [], input: item });
+  }
+  return list as string[];
+});
+
 const API_VERSION = 'podway.io/v1alpha1';
 
 const nodeSchema = z.strictObject({
   name: dnsLabel,
-  address: ip.optional(),
-  podCIDR: cidr.optional(),
+  address: oneOrTwo(ip).optional(),
+  podCIDR: oneOrTwo(cidr).optional(),
   labels: z.record(z.string(), z.string()).optional(),
   taints: z.array(z.strictObject({ key: z.string(), value: z.string().optional(), effect: z.enum(['NoSchedule', 'PreferNoSchedule', 'NoExecute']) })).optional(),
   /** Where its cable is plugged in; in turn when absent. */
@@ -29,8 +41,8 @@ const podSchema = z.strictObject({
   namespace: dnsLabel.optional(),
   node: dnsLabel.optional(),
   image: z.string().default('podway/web'),
-  /** A fixed address, through the annotation podway.io/ip-addrs. */
-  address: ip.optional(),
+  /** A fixed address (one a family), through the annotation podway.io/ip-addrs. */
+  address: oneOrTwo(ip).optional(),
   labels: z.record(z.string(), z.string()).optional(),
   command: z.array(z.string()).optional(),
 });
@@ -54,7 +66,7 @@ const schema = z.strictObject({
   kind: z.literal('Lab'),
   name: z.string().refine((s) => LAB_NAME.test(s), 'must be at most 32 lower-case letters, digits and dashes').default(DEFAULT_LAB),
   underlay: z.strictObject({
-    subnet: cidr.default('172.18.0.0/16'),
+    subnet: oneOrTwo(cidr).optional(),
     mtu: mtu.default(1500),
     /** What the switch really passes; larger frames vanish in it without a word. */
     switchMTU: mtu.optional(),
@@ -62,14 +74,20 @@ const schema = z.strictObject({
     tunnels: z.array(tunnelSchema).optional(),
   }).prefault({}),
   network: z.strictObject({
-    clusterCIDR: cidr.default('10.244.0.0/16'),
-    nodeMask: z.number().int().min(8).max(30).default(24),
+    /** Without ranges: those of this family. Default: ipv4, or what the ranges say. */
+    ipFamily: z.enum(IP_FAMILIES).optional(),
+    clusterCIDR: oneOrTwo(cidr).optional(),
+    /** Bits of a node's IPv4 and IPv6 range; 24 and 64. */
+    nodeMask: z.number().int().min(8).max(30).optional(),
+    nodeMask6: z.number().int().min(16).max(126).optional(),
     backend: z.strictObject({
       type: z.enum(BACKEND_TYPES).default('vxlan'),
       vni: z.number().int().min(1).max(0xffffff).default(1),
       port: z.number().int().min(1).max(65535).default(8472),
       /** Encapsulate only between subnets. */
       crossSubnet: z.boolean().default(false),
+      /** Of the outer header of vxlan. */
+      df: z.enum(OUTER_DF).optional(),
       ...bgpSchema,
     }).prefault({}),
     /** How a pod is connected to its node. */
@@ -102,6 +120,8 @@ export interface LabNode {
   readonly name: string;
   readonly address: string;
   readonly podCIDR: string | undefined;
+  /** In the second family, of a lab that has one. */
+  readonly second?: SecondOfNode;
   readonly labels: Readonly<Record<string, string>>;
   readonly taints?: readonly LabTaint[];
   /** Of a lab with racks. */
@@ -133,11 +153,11 @@ export interface LabConfig {
   readonly network: {
     readonly clusterCIDR: string;
     readonly nodeMask: number;
-    readonly backend: { readonly type: BackendType; readonly vni: number; readonly port: number; readonly crossSubnet: boolean } & BgpFile;
+    readonly backend: { readonly type: BackendType; readonly vni: number; readonly port: number; readonly crossSubnet: boolean; readonly df?: (typeof OUTER_DF)[number] | undefined } & BgpFile;
     readonly wiring: WiringType;
     readonly gateway: 'host' | 'link-local';
     readonly ipam: 'podCIDR' | 'pools';
-    /** Of the first pool. */
+    /** Of the first pool of IPv4. */
     readonly blockSize: number;
     readonly mtu: number | undefined;
     readonly masquerade: boolean;
@@ -145,6 +165,8 @@ export interface LabConfig {
     readonly serviceCIDR?: string | undefined;
   };
   readonly api?: { readonly port: number } | undefined;
+  /** Absent: one family only. */
+  readonly second?: SecondFamily | undefined;
   readonly nodes: readonly LabNode[];
   readonly pods: readonly LabPod[];
   readonly images: Readonly<Record<string, string>>;
@@ -155,11 +177,11 @@ const SAMPLE_PODS: readonly LabPod[] = [['web-a', 'm1'], ['web-b', 'm1'], ['web-
 }));
 
 /** The default lab: three nodes, four sample pods. */
-export function defaultLab(name: string = DEFAULT_LAB, nodes = 3): LabConfig {
+export function defaultLab(name: string = DEFAULT_LAB, nodes = 3, ipFamily: IpFamily = 'ipv4'): LabConfig {
   checkLabName(name);
   const names = Array.from({ length: nodes }, (_, i) => `m${i + 1}`);
-  return complete(schema.parse({
-    apiVersion: API_VERSION, kind: 'Lab', name,
+  return fill(schema.parse({
+    apiVersion: API_VERSION, kind: 'Lab', name, network: { ipFamily },
     nodes: names.map((n) => ({ name: n })),
     pods: SAMPLE_PODS.filter((p) => names.includes(p.node ?? '')),
   }), () => undefined);
@@ -176,21 +198,58 @@ export function parseLabFile(text: string, file: string): LabConfig {
 /** @throws LAB_FILE_INVALID */
 export function labOf(yaml: YamlText): LabConfig {
   const read = yaml.read(schema);
-  const config = read && complete(read, yaml.report);
+  const config = read && fill(read, yaml.report);
   yaml.settle('Every key and its default: podway lab-file. A minimal one: {apiVersion: podway.io/v1alpha1, kind: Lab, nodes: [{name: m1}, {name: m2}]}');
   return config!;
 }
 
 /** From another kind of file: filled in as a lab file is. @throws LAB_FILE_INVALID */
 export function labFrom(file: LabFile, yaml: YamlText, path: (path: Path) => Path): LabConfig {
-  return complete(schema.parse(file), (at, message) => yaml.report(path(at), message));
+  return fill(schema.parse(file), (at, message) => yaml.report(path(at), message));
 }
 
 type Report = (path: Path, message: string) => void;
 type File = z.output<typeof schema>;
+/** A file's first family, with all ranges, as labs of one family always had it. */
+type FirstFamily = Omit<File, 'underlay' | 'network' | 'nodes' | 'pods'> & {
+  readonly underlay: Omit<File['underlay'], 'subnet'> & { readonly subnet: string };
+  readonly network: Omit<File['network'], 'clusterCIDR' | 'nodeMask' | 'nodeMask6' | 'ipFamily'> & { readonly clusterCIDR: string; readonly nodeMask: number };
+  readonly nodes: readonly FirstOfNode[];
+  readonly pods: readonly LabPod[];
+};
+type FirstOfNode = Omit<File['nodes'][number], 'address' | 'podCIDR'> & { readonly address?: string | undefined; readonly podCIDR?: string | undefined };
+
+/** Takes the families of a file apart, and puts them together again as a lab. */
+function fill(file: File, report: Report): LabConfig {
+  const { ipFamily, clusterCIDR, nodeMask, nodeMask6, ...network } = file.network;
+  const [first, other] = familyRanges({ ipFamily, subnet: file.underlay.subnet, clusterCIDR, nodeMask, nodeMask6 }, report);
+  if (file.underlay.racks && (other !== undefined || first.subnet.includes(':'))) {
+    report(['underlay', 'racks'], 'routers between racks know IPv4 only: leave the racks out, or network.ipFamily at ipv4');
+  }
+  const second = other && secondFamily(other, report);
+  const nodes = file.nodes.map((n, i) => {
+    const [own, podCIDR] = [byFamily(n.address, first.subnet), byFamily(n.podCIDR, first.clusterCIDR)];
+    for (const [key, v] of [['address', own], ['podCIDR', podCIDR]] as const) {
+      if (v.second !== undefined && !second) report(['nodes', i, key], `${v.second} is of a family that this lab has not (network.ipFamily: dual)`);
+    }
+    if (second && (podCIDR.first === undefined) !== (podCIDR.second === undefined)) report(['nodes', i, 'podCIDR'], 'give one range of each family, or none');
+    return { ...n, address: own.first, podCIDR: podCIDR.first, more: { name: n.name, address: own.second, podCIDR: podCIDR.second } };
+  });
+  const config = complete({
+    ...file, underlay: { ...file.underlay, subnet: first.subnet }, network: { ...network, clusterCIDR: first.clusterCIDR, nodeMask: first.nodeMask },
+    nodes: nodes.map(({ more: _, ...n }) => n),
+  }, report, second);
+  if (!second) return config;
+  return withSecond(config, second, nodes.map((n) => n.more), report);
+}
+
+function withSecond(config: LabConfig, second: SecondFamily, wishes: Parameters<typeof secondAddresses>[1], report: Report): LabConfig {
+  const more = secondAddresses(second, wishes, report);
+  return { ...config, second, nodes: config.nodes.map((n, i) => ({ ...n, second: more[i]! })) };
+}
 
 /** Fills in addresses and checks what a schema cannot say. */
-function complete(file: File, report: Report): LabConfig {
+function complete(file: FirstFamily, report: Report, second?: SecondFamily): LabConfig {
   const subnet = parseCidr(file.underlay.subnet);
   const cluster = parseCidr(file.network.clusterCIDR);
   const service = file.network.serviceCIDR === undefined ? undefined : parseCidr(file.network.serviceCIDR);
@@ -199,13 +258,13 @@ function complete(file: File, report: Report): LabConfig {
   }
   if (file.network.gateway === 'link-local' && file.network.wiring !== 'ptp') report(['network', 'gateway'], 'link-local goes with wiring ptp');
   if (file.network.ipam === 'pools') {
-    if (file.network.blockSize < cluster.prefix) report(['network', 'blockSize'], `must not be shorter than the cluster's /${cluster.prefix}`);
+    if (cluster.family === 4 && file.network.blockSize < cluster.prefix) report(['network', 'blockSize'], `must not be shorter than the cluster's /${cluster.prefix}`);
     file.nodes.forEach((n, i) => n.podCIDR !== undefined && report(['nodes', i, 'podCIDR'], 'has no meaning with ipam pools: nodes claim blocks'));
   }
   for (const [range, what] of [[cluster, "the cluster's range"], [subnet, "the underlay's subnet"]] as const) {
     if (service && service.family === range.family && cidrOverlaps(service, range)) report(['network', 'serviceCIDR'], `overlaps with ${what} ${formatCidr(range)}`);
   }
-  if (file.network.nodeMask < cluster.prefix) report(['network', 'nodeMask'], `must not be shorter than the cluster's /${cluster.prefix}`);
+  if (file.network.nodeMask < cluster.prefix) report(['network', cluster.family === 4 ? 'nodeMask' : 'nodeMask6'], `must not be shorter than the cluster's /${cluster.prefix}`);
   const { racks, tunnels } = completeRacks(file.underlay, cluster, report);
   if (racks.length && file.underlay.switchMTU !== undefined) report(['underlay', 'switchMTU'], 'each rack has a switch of its own: give switchMTU there');
   const underlay: LabConfig['underlay'] = {
@@ -214,7 +273,7 @@ function complete(file: File, report: Report): LabConfig {
   };
   checkNodes(file, underlay, report);
   const nodes = address(file, underlay, report);
-  checkPods(file, report);
+  checkPods(file, report, second);
   if (file.network.cni === 'none' && file.pods.length) report(['pods'], 'cannot start without a network (network.cni is none); make them after podway network install');
   const config: LabConfig = {
     name: file.name, underlay, network: { ...file.network, clusterCIDR: formatCidr(cluster), mtu: file.network.mtu },
@@ -224,7 +283,7 @@ function complete(file: File, report: Report): LabConfig {
   return config;
 }
 
-function checkNodes(file: File, underlay: LabConfig['underlay'], report: Report): void {
+function checkNodes(file: FirstFamily, underlay: LabConfig['underlay'], report: Report): void {
   const cluster = parseCidr(file.network.clusterCIDR);
   const parts = underlayParts(underlay).map((p) => p.name);
   const names = new Set<string>();
@@ -246,7 +305,7 @@ function checkNodes(file: File, underlay: LabConfig['underlay'], report: Report)
 }
 
 /** Puts every node into a subnet, with an address: as asked, or in turn and the next free one. */
-function address(file: File, underlay: LabConfig['underlay'], report: Report): LabNode[] {
+function address(file: FirstFamily, underlay: LabConfig['underlay'], report: Report): LabNode[] {
   const all = segments(underlay);
   const emptiest = (): Segment => all.reduce((a, b) => (used.get(b)! < used.get(a)! ? b : a));
   const used = new Map(all.map((s) => [s, 0]));
@@ -291,7 +350,7 @@ function address(file: File, underlay: LabConfig['underlay'], report: Report): L
   });
 }
 
-function checkPods(file: File, report: Report): void {
+function checkPods(file: FirstFamily, report: Report, second?: SecondFamily): void {
   const names = file.nodes.map((n) => n.name);
   const pods = new Set<string>();
   for (const [i, p] of file.pods.entries()) {
@@ -300,7 +359,8 @@ function checkPods(file: File, report: Report): void {
     pods.add(key);
     if (p.node !== undefined && !names.includes(p.node)) report(['pods', i, 'node'], `there is no node ${p.node}; nodes: ${[...new Set(names)].join(', ')}`);
     const range = file.nodes.find((n) => n.name === p.node)?.podCIDR ?? file.network.clusterCIDR;
-    if (p.address !== undefined && !cidrContains(parseCidr(range), parseIp(p.address))) {
+    for (const wanted of p.address ?? []) {
+      if (cidrContains(parseCidr(range), parseIp(wanted)) || (second && cidrContains(parseCidr(second.clusterCIDR), parseIp(wanted)))) continue;
       report(['pods', i, 'address'], range === file.network.clusterCIDR ? `is not in the cluster's range ${range}` : `is not in node ${p.node}'s range ${range}`);
     }
   }
@@ -329,12 +389,21 @@ function checkBackend(config: LabConfig, report: Report): void {
 }
 
 /** A lab with one node more. @throws NODE_INVALID with everything that is wrong */
-export function withNode(c: LabConfig, node: { readonly name: string; readonly address?: string; readonly podCIDR?: string; readonly labels?: Readonly<Record<string, string>>; readonly rack?: string }): LabConfig {
+export function withNode(c: LabConfig, node: { readonly name: string; readonly address?: string | readonly string[]; readonly podCIDR?: string | readonly string[]; readonly labels?: Readonly<Record<string, string>>; readonly rack?: string }): LabConfig {
   const mistakes: string[] = [];
   const read = nodeSchema.safeParse(node);
   let config: LabConfig | undefined;
+  const report: Report = (path, message) => mistakes.push(`${path.slice(path[0] === 'nodes' ? 2 : 0).join('.')}: ${message}`);
   if (read.success) {
-    config = complete(again(c, read.data), (path, message) => mistakes.push(`${path.slice(path[0] === 'nodes' ? 2 : 0).join('.')}: ${message}`));
+    const [own, podCIDR] = [byFamily(read.data.address, c.underlay.subnet), byFamily(read.data.podCIDR, c.network.clusterCIDR)];
+    const wishes = [
+      ...c.nodes.map((n) => ({ name: n.name, address: n.second?.address, podCIDR: n.second?.podCIDR })),
+      { name: read.data.name, address: own.second, podCIDR: podCIDR.second },
+    ];
+    if (!c.second && (own.second ?? podCIDR.second) !== undefined) report(['nodes', c.nodes.length, 'address'], `${own.second ?? podCIDR.second} is of a family that this lab has not`);
+    if (c.second && (podCIDR.first === undefined) !== (podCIDR.second === undefined)) report(['nodes', c.nodes.length, 'podCIDR'], 'give one range of each family, or none');
+    config = complete(again(c, { ...read.data, address: own.first, podCIDR: podCIDR.first }), report, c.second);
+    if (c.second) config = withSecond(config, c.second, wishes, report);
     // What a file cannot say of a node is as it was.
     config = { ...config, nodes: config.nodes.map((n) => ({ ...n, ...c.nodes.find((o) => o.name === n.name) })) };
   } else for (const issue of read.error.issues) mistakes.push(`${issue.path.join('.')}: ${issue.message}`);
@@ -355,7 +424,7 @@ export function withWiring(
 }
 
 /** The file that a lab would have been made from, with one node more. */
-function again(c: LabConfig, more: z.output<typeof nodeSchema>): File {
+function again(c: LabConfig, more: FirstOfNode): FirstFamily {
   const { subnet, mtu: bytes, switchMTU, racks, tunnels } = c.underlay;
   const nodes = c.nodes.map(({ name, address: at, podCIDR, labels, rack }) => ({
     name, address: at, labels: { ...labels }, ...(podCIDR === undefined ? {} : { podCIDR }), ...(rack === undefined ? {} : { rack }),
@@ -371,15 +440,25 @@ function again(c: LabConfig, more: z.output<typeof nodeSchema>): File {
   };
 }
 
+/** The ranges of a lab's families, the first first. */
+export const clusterRanges = (c: LabConfig): { readonly cidr: string; readonly nodePrefix: number }[] =>
+  [c.network, ...(c.second ? [c.second] : [])].map((r) => ({ cidr: r.clusterCIDR, nodePrefix: r.nodeMask }));
+
+/** A node's addresses, one a family. */
+export const nodeAddresses = (n: LabNode): string[] => [n.address, ...(n.second ? [n.second.address] : [])];
+
 /** The network as the agents read it: a net-conf.json. Keys of BGP stand there for every backend: it may be changed to bgp later. */
 export function netConf(c: LabConfig): string {
   const { backend: b } = c.network;
+  const [v4, v6] = [false, true].map((six) => clusterRanges(c).find((r) => r.cidr.includes(':') === six)?.cidr);
   const racks = c.underlay.racks.flatMap((r) => (r.asn === undefined ? [] : [{ Address: r.gateway, ASN: r.asn, NodeSelector: `${RACK_LABEL}=${r.name}` }]));
   const peers = (b.peers ?? []).map((p) => present({ Address: p.address, ASN: p.asn, Password: p.password, NodeSelector: p.nodeSelector, Import: p.import, Multihop: p.multihop }));
   return `${JSON.stringify({
-    Network: c.network.clusterCIDR, Wiring: c.network.wiring, Gateway: c.network.gateway, IPAM: c.network.ipam, Masquerade: c.network.masquerade, ...(c.network.mtu === undefined ? {} : { MTU: c.network.mtu }),
+    ...(v4 === undefined ? { EnableIPv4: false } : { Network: v4 }), ...(v6 === undefined ? {} : { EnableIPv6: true, IPv6Network: v6 }),
+    Wiring: c.network.wiring, Gateway: c.network.gateway, IPAM: c.network.ipam,
+    Masquerade: c.network.masquerade, ...(c.network.mtu === undefined ? {} : { MTU: c.network.mtu }),
     Backend: present({
-      Type: b.type, VNI: b.vni, Port: b.port, CrossSubnet: b.crossSubnet, ASN: b.asn, Mesh: b.mesh, Reflectors: b.reflectors, ClusterID: b.clusterId,
+      Type: b.type, VNI: b.vni, Port: b.port, CrossSubnet: b.crossSubnet, DF: b.df, ASN: b.asn, Mesh: b.mesh, Reflectors: b.reflectors, ClusterID: b.clusterId,
       Password: b.password, HoldTime: b.holdTime, Peers: racks.length + peers.length ? [...racks, ...peers] : undefined,
     }),
   })}\n`;

@@ -30,8 +30,9 @@ export interface InstallResult {
 
 export interface NewNode {
   readonly name: string;
-  readonly address?: string;
-  readonly podCIDR?: string;
+  /** One, or one a family. */
+  readonly address?: string | readonly string[];
+  readonly podCIDR?: string | readonly string[];
   readonly labels?: Readonly<Record<string, string>>;
   readonly rack?: string;
 }
@@ -47,6 +48,9 @@ export interface MembershipResult {
   readonly node: string;
   readonly address: string;
   readonly podCIDR: string;
+  /** Those of all families, the first first. */
+  readonly addresses?: readonly string[];
+  readonly podCIDRs?: readonly string[];
   readonly steps: readonly Step[];
   /** When the kernel of each other node had, or had lost, the way to it: since its own end stood, or its Node object was removed. */
   readonly peers: readonly { readonly node: string; readonly ms: number }[];

@@ -11,6 +11,7 @@ export type LabEvent =
 export interface Pair {
   readonly from: string;
   readonly to: string;
+  readonly family: 'IPv4' | 'IPv6';
   readonly ok: boolean;
   /** Milliseconds of the request as a whole. */
   readonly ms: number;
@@ -22,4 +23,6 @@ export interface PairReport {
   readonly total: number;
   readonly ok: number;
   readonly failures: readonly Pair[];
+  /** Those that were asked; each pair counts once a family. */
+  readonly families: readonly ('IPv4' | 'IPv6')[];
 }

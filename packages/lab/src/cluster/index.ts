@@ -10,6 +10,7 @@ export { LAB_FILE_TEXT } from './lab-file-text.js';
 export { readLabFile, type LabRead } from './lab-file.js';
 export * from './map.js';
 export { isRunning, labNames, mustRun, nameFlag, readState, startOf, type LabState, type NodeState } from './state.js';
-export { INTERNET_ADDRESS, OUTSIDE_ADDRESS } from './underlay.js';
+export { outsideAddresses } from './underlay.js';
+export { IP_FAMILIES, type IpFamily } from './families.js';
 export { routerName, segmentOf, speakingRouters, underlayParts, type LabRack, type LabTunnel } from './racks.js';
 export type { Relay } from './port-relay.js';

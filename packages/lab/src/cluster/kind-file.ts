@@ -13,7 +13,12 @@ import type { Path, YamlText } from './yaml-text.js';
 
 export const KIND_API = 'kind.x-k8s.io/v1alpha4';
 const CLUSTER_NAME = 'kind';
-const DEFAULTS = { podSubnet: '10.244.0.0/16', serviceSubnet: '10.96.0.0/16' } as const;
+/** kind's, by family: pkg/apis/config/v1alpha4/default.go. */
+const DEFAULTS = {
+  podSubnet: { ipv4: ['10.244.0.0/16'], ipv6: ['fd00:10:244::/56'], dual: ['10.244.0.0/16', 'fd00:10:244::/56'] },
+  serviceSubnet: { ipv4: ['10.96.0.0/16'], ipv6: ['fd00:10:96::/112'], dual: ['10.96.0.0/16', 'fd00:10:96::/112'] },
+} as const;
+type IpFamily = 'ipv4' | 'ipv6' | 'dual';
 const ROLE_LABEL = 'node-role.kubernetes.io/control-plane';
 
 const port = z.number().int().min(-1).max(65535);
@@ -81,16 +86,17 @@ export function kindLab(yaml: YamlText, name?: string): KindLab {
   const nodes = f.nodes?.length ? f.nodes : [nodeSchema.parse({})];
   if (!nodes.some((n) => n.role === 'control-plane')) yaml.report(['nodes'], 'at least one node must have the role control-plane');
   const net = f.networking ?? {};
-  const range = family(yaml, ['networking', 'podSubnet'], net.podSubnet, DEFAULTS.podSubnet);
-  const services = family(yaml, ['networking', 'serviceSubnet'], net.serviceSubnet, DEFAULTS.serviceSubnet);
-  if (net.ipFamily !== undefined && net.ipFamily !== 'ipv4') yaml.report(['networking', 'ipFamily'], `${net.ipFamily} is not there yet; use ipv4`);
+  const ipFamily = net.ipFamily ?? 'ipv4';
+  const pods = ranges(yaml, ['networking', 'podSubnet'], net.podSubnet, ipFamily, DEFAULTS.podSubnet[ipFamily]);
+  const [services] = ranges(yaml, ['networking', 'serviceSubnet'], net.serviceSubnet, ipFamily, DEFAULTS.serviceSubnet[ipFamily]);
+  const v4 = pods.find((p) => !p.includes(':'));
   nodes.forEach((n, i) => n.extraPortMappings?.forEach((p, j) => checkPort(yaml, ['nodes', i, 'extraPortMappings', j], p, nodes)));
   yaml.settle(hint);
   const names = nameNodes(cluster, nodes);
   const lab: LabFile = {
     apiVersion: 'podway.io/v1alpha1', kind: 'Lab', name: cluster,
     network: {
-      clusterCIDR: range, serviceCIDR: services, nodeMask: Math.min(30, Math.max(24, parseCidr(range).prefix)),
+      ipFamily, clusterCIDR: pods, serviceCIDR: services!, ...(v4 === undefined ? {} : { nodeMask: Math.min(30, Math.max(24, parseCidr(v4).prefix)) }),
       ...(net.disableDefaultCNI ? { cni: 'none' } : {}),
     },
     ...(net.apiServerPort !== undefined && net.apiServerPort > 0 ? { api: { port: net.apiServerPort } } : {}),
@@ -106,17 +112,19 @@ export function kindLab(yaml: YamlText, name?: string): KindLab {
   return { config: { ...made, nodes: made.nodes.map((n, i) => withPorts(n, nodes[i]!)) }, notes: notesOf(f, nodes, names) };
 }
 
-/** The IPv4 one of a pair; what is none is a mistake. */
-function family(yaml: YamlText, path: Path, text: string | undefined, preset: string): string {
-  const word = text ?? preset;
+/** One range, or one of each family with a comma between; what is none, or of a family that is not asked for, is a mistake. */
+function ranges(yaml: YamlText, path: Path, text: string | undefined, family: IpFamily, preset: readonly string[]): readonly string[] {
+  if (text === undefined) return preset;
+  const list = text.split(',');
+  const wanted = { ipv4: [4], ipv6: [6], dual: [4, 6] }[family];
   try {
-    if (word.includes(',')) yaml.report(path, `"${word}": two ranges need both families, which are not there yet; give the IPv4 one`);
-    else if (parseCidr(word).family === 6) yaml.report(path, `"${word}": IPv6 is not there yet; give an IPv4 range`);
-    return word;
+    const given = list.map((r) => parseCidr(r).family as number);
+    if ([...given].sort().join() === wanted.join()) return list;
+    yaml.report(path, `"${text}": with ipFamily ${family} it is ${family === 'dual' ? 'a range of each family, with a comma between' : `one range of ${family === 'ipv4' ? 'IPv4' : 'IPv6'}`}, such as ${preset.join(',')}`);
   } catch {
-    yaml.report(path, `"${word}" is no range in CIDR notation, such as ${preset}`);
-    return preset;
+    yaml.report(path, `"${text}" is no range in CIDR notation, such as ${preset.join(',')}`);
   }
+  return preset;
 }
 
 function checkPort(yaml: YamlText, path: Path, p: NonNullable<KindNode['extraPortMappings']>[number], nodes: readonly KindNode[]): void {

@@ -22,8 +22,10 @@ underlay:                        # the network between nodes
     mtu: 1400                    # default: what 50 bytes of headers leave
 
 network:                         # the pod network
-  clusterCIDR: 10.244.0.0/16     # range of all pods
-  nodeMask: 24                   # prefix length of a node's share
+  ipFamily: ipv4                 # or ipv6, or dual: both (not with racks)
+  clusterCIDR: 10.244.0.0/16     # range of all pods; dual: [10.244.0.0/16, fd00:10:244::/56]
+  nodeMask: 24                   # prefix length of a node's share of the IPv4 range
+  nodeMask6: 64                  # the same of the IPv6 range
   serviceCIDR: 10.96.0.0/16      # example; kept for Services
   masquerade: true               # what leaves the cluster takes the node's address
   mtu: 1350                      # example; default: derived
@@ -37,6 +39,7 @@ network:                         # the pod network
     vni: 1                       # vxlan
     port: 8472                   # vxlan
     crossSubnet: false           # vxlan, ipip: encapsulate only between subnets
+    df: unset                    # vxlan: DF of the outer header; or set, inherit
     asn: 64512                   # bgp: AS number of the nodes
     mesh: true                   # bgp: every node with every other of its subnet
     reflectors: [m1, role=rr]    # bgp, example: nodes that reflect, by name or label selector; then there is no mesh

@@ -13,7 +13,7 @@ import { ApiServer, openLmdbStore } from '../apiserver/index.js';
 import { startControllers } from '../controllers/index.js';
 import { ImageStore } from '../images/index.js';
 import { execInContainer } from '../runtime/index.js';
-import { netConf, type LabConfig, type LabNode, type LabPod } from './config.js';
+import { clusterRanges, netConf, type LabConfig, type LabNode, type LabPod } from './config.js';
 import { serveControl, type InstallResult, type Step } from './control.js';
 import type { LabEvent, PairReport } from './events.js';
 import { binary, LabLayout } from './layout.js';
@@ -90,7 +90,7 @@ export class Lab {
     const { config } = this.o;
     this.folders();
     this.save('starting');
-    await this.phase('underlay and nodes', () => this.machines(), () => `${config.nodes.length} nodes, ${config.underlay.racks.length ? `${config.underlay.racks.length} racks: ${segments(config.underlay).map((r) => r.subnet).join(', ')}` : `underlay ${config.underlay.subnet}`}`);
+    await this.phase('underlay and nodes', () => this.machines(), () => `${config.nodes.length} nodes, ${config.underlay.racks.length ? `${config.underlay.racks.length} racks: ${segments(config.underlay).map((r) => r.subnet).join(', ')}` : `underlay ${[config.underlay.subnet, ...(config.second ? [config.second.subnet] : [])].join(' and ')}`}`);
     this.save('starting');
     await this.phase('API server', () => this.api(), () => this.url ?? '');
     this.save('starting');
@@ -140,13 +140,14 @@ export class Lab {
       data: { [NETWORK_CONFIG_MAP.key]: netConf(config) },
     });
     const pools = config.network.ipam === 'pools';
-    if (pools) {
+    for (const { cidr } of pools ? clusterRanges(config) : []) {
+      const six = cidr.includes(':');
       await this.client.create(IPPools, {
-        apiVersion: 'podway.io/v1alpha1', kind: 'IPPool', metadata: { name: DEFAULT_POOL },
-        spec: { cidr: config.network.clusterCIDR, blockSize: config.network.blockSize },
+        apiVersion: 'podway.io/v1alpha1', kind: 'IPPool', metadata: { name: six && config.second ? `${DEFAULT_POOL}-ipv6` : DEFAULT_POOL },
+        spec: { cidr, ...(six ? {} : { blockSize: config.network.blockSize }) },
       });
     }
-    const controllers = startControllers(this.server, { clusterRanges: pools ? [] : [{ cidr: config.network.clusterCIDR, nodePrefix: config.network.nodeMask }] });
+    const controllers = startControllers(this.server, { clusterRanges: pools ? [] : clusterRanges(config) });
     this.closers.push(...controllers.map((c) => () => c.stop()));
     // Nobody else writes to the Nodes before: they get their ranges in the order of the lab file.
     if (!pools) await this.until(Nodes, config.nodes.length, 'pod ranges', (n: Node) => n.spec?.podCIDR !== undefined, () => 'it has no podCIDR');
@@ -156,11 +157,11 @@ export class Lab {
   /** What the node's agent needs to reach the API, and the Node object. */
   private async register(n: LabNode): Promise<void> {
     // Its agent begins when the file has its name: it is never there by half, and not before the object.
-    await this.server.writeKubeconfig(`${this.agentKubeconfig(n)}.new`, `https://${apiAddress(this.config)}:${API_PORT}`);
+    await this.server.writeKubeconfig(`${this.agentKubeconfig(n)}.new`, `https://${inUrl(apiAddress(this.config))}:${API_PORT}`);
     await this.client.create(Nodes, {
       apiVersion: 'v1', kind: 'Node', metadata: { name: n.name, labels: { ...n.labels } },
       spec: {
-        ...(n.podCIDR === undefined ? {} : { podCIDR: n.podCIDR, podCIDRs: [n.podCIDR] }),
+        ...(n.podCIDR === undefined ? {} : { podCIDR: n.podCIDR, podCIDRs: [n.podCIDR, ...(n.second?.podCIDR === undefined ? [] : [n.second.podCIDR])] }),
         ...(n.taints === undefined ? {} : { taints: n.taints.map(({ key, effect, value }) => ({ key, effect, ...(value === undefined ? {} : { value }) })) }),
       },
     });
@@ -207,7 +208,7 @@ export class Lab {
       apiVersion: 'v1', kind: 'Pod',
       metadata: {
         name: p.name, namespace: p.namespace ?? 'default', ...(p.labels === undefined ? {} : { labels: p.labels }),
-        ...(p.address === undefined ? {} : { annotations: { 'podway.io/ip-addrs': JSON.stringify([p.address]) } }),
+        ...(p.address === undefined ? {} : { annotations: { 'podway.io/ip-addrs': JSON.stringify(p.address) } }),
       },
       spec: {
         ...(p.node === undefined ? {} : { nodeName: p.node }),
@@ -260,7 +261,8 @@ export class Lab {
     const records = this.hosts.flatMap((h) => h.runtime!.records());
     const asked = pods.filter((p) => p.spec?.containers[0]?.image === 'podway/web' && !p.spec.hostNetwork).flatMap((p): PairPod[] => {
       const record = records.find((r) => r.uid === p.metadata?.uid);
-      return record && p.status?.podIP ? [{ name: p.metadata?.name ?? '', address: p.status.podIP, run: (command) => execInContainer(init, record, command) }] : [];
+      const addresses = p.status?.podIPs?.map((i) => i.ip ?? '').filter(Boolean) ?? [];
+      return record && addresses.length ? [{ name: p.metadata?.name ?? '', addresses, run: (command) => execInContainer(init, record, command) }] : [];
     });
     return checkPairs(asked, (done, of) => this.o.emit({ type: 'progress', doing: 'pairs', done, of }));
   }
@@ -269,7 +271,7 @@ export class Lab {
     this.phaseNow = phase;
     writeState(this.layout, {
       name: this.config.name, version: LAB_VERSION, pid: process.pid, pidStart: startOf(process.pid) ?? '', started: this.startedAt, phase,
-      server: this.url, nodes: this.hosts.map((h) => ({ name: h.node.name, address: h.node.address, holderPid: h.holder.pid })), config: this.config,
+      server: this.url, nodes: this.hosts.map((h) => ({ name: h.node.name, address: h.node.address, ...(h.node.second ? { second: h.node.second.address } : {}), holderPid: h.holder.pid })), config: this.config,
       ...(this.relays.length ? { relays: this.relays.map(({ hostPort, address, port }) => ({ hostPort, address, port })) } : {}),
     });
   }
@@ -365,6 +367,8 @@ export class Lab {
 
 /** Without, its nodes wait for `podway network install`, or for another plugin. */
 const hasAgents = (c: LabConfig): boolean => c.network.cni !== 'none';
+/** As a URL has it. */
+const inUrl = (address: string): string => (address.includes(':') ? `[${address}]` : address);
 
 /** The main module this process was started with, to start it again for agents. */
 export function thisProgram(): string[] {

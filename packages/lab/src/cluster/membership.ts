@@ -7,8 +7,8 @@ import { rmSync } from 'node:fs';
 import { nodesWithRanges } from '@podway/agent';
 import { isPodwayError, PodwayError } from '@podway/errors';
 import { Netns, RtNetlink, type RouteInfo } from '@podway/kernel';
-import { Nodes, Pods, type Node, type ObjectClient, type Pod } from '@podway/kube';
-import { withNode, type LabConfig, type LabNode } from './config.js';
+import { Nodes, podCidrsOf, Pods, type Node, type ObjectClient, type Pod } from '@podway/kube';
+import { nodeAddresses, withNode, type LabConfig, type LabNode } from './config.js';
 import type { MembershipResult, NewNode, Step } from './control.js';
 import type { LabLayout } from './layout.js';
 import type { NodeHost } from './node-host.js';
@@ -85,7 +85,8 @@ export async function addNode(c: MembershipContext, wish: NewNode, tell: (s: Ste
     clock.step(`route, neighbour and FDB entry on ${peers.length} peers`);
     await until(`node ${node.name} to be Ready`, async () => isReady(await c.client.get(Nodes, node.name)));
     clock.step('Ready');
-    return { node: node.name, address: node.address, podCIDR, steps: clock.steps, peers: sorted(known) };
+    const podCIDRs = (await nodesWithRanges(c.client)).filter((n) => n.metadata?.name === node.name).flatMap(podCidrsOf);
+    return { node: node.name, address: node.address, podCIDR, addresses: nodeAddresses(node), podCIDRs, steps: clock.steps, peers: sorted(known) };
   } catch (e) {
     await demolish(c, node.name);
     c.remember(before);
@@ -152,7 +153,7 @@ const firstRange = (nodes: readonly Node[], name: string): string | undefined =>
 
 async function rangesOf(client: ObjectClient, hosts: readonly NodeHost[]): Promise<string[]> {
   const names = new Set(hosts.map((h) => h.node.name));
-  return (await nodesWithRanges(client)).filter((n) => names.has(n.metadata?.name ?? '')).flatMap((n) => n.spec?.podCIDR ?? []);
+  return (await nodesWithRanges(client)).filter((n) => names.has(n.metadata?.name ?? '')).flatMap(podCidrsOf);
 }
 
 const wayTo = (nl: RtNetlink, podCIDR: string): RouteInfo | undefined => nl.routes().find((r) => r.dst === podCIDR && r.gateway !== undefined);

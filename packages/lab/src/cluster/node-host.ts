@@ -11,7 +11,7 @@ import type { ImageStore } from '../images/index.js';
 import { CniNetwork, NodeRuntime, startHold, type Resident } from '../runtime/index.js';
 import { AgentProcess, IN_NODE, prepareNode } from './agents.js';
 import { labMark } from './belongings.js';
-import type { LabConfig, LabNode } from './config.js';
+import { nodeAddresses, type LabConfig, type LabNode } from './config.js';
 import type { LabEvent } from './events.js';
 import { binary, type LabLayout } from './layout.js';
 import { createNodeNetns, unplugNode } from './underlay.js';
@@ -40,7 +40,7 @@ export class NodeHost {
   /** A machine with its cable in the switch. @param network the cluster's net-conf.json @throws NETNS_EXISTS when its name is taken on this machine */
   static async build(context: HostContext, node: LabNode, port: number, network: string): Promise<NodeHost> {
     const { layout, config } = context;
-    prepareNode(layout, node.name, network, [...config.nodes.filter((n) => n.name !== node.name), node]);
+    prepareNode(layout, node.name, network, [...config.nodes.filter((n) => n.name !== node.name), node].map((n) => ({ name: n.name, addresses: nodeAddresses(n) })));
     createNodeNetns(layout, config, { node, port });
     const dirs = layout.node(node.name);
     const holder = await startHold(binary('podway-init'), {
@@ -68,11 +68,11 @@ export class NodeHost {
   /** The kubelet: registers the node and runs its pods. */
   async startKubelet(server: ApiServer, images: ImageStore): Promise<void> {
     const { layout, config, emit } = this.context;
-    const { name, address } = this.node;
+    const { name } = this.node;
     const dirs = layout.node(name);
     const init = binary('podway-init');
     this.kubelet = new NodeRuntime({
-      node: { lab: config.name, name, holderPid: this.holder.pid, addresses: [address], dirs: { pods: layout.pods, logs: dirs.logs } },
+      node: { lab: config.name, name, holderPid: this.holder.pid, addresses: nodeAddresses(this.node), dirs: { pods: layout.pods, logs: dirs.logs } },
       client: server.inProcessClient('kubelet'),
       network: new CniNetwork({
         init, holderPid: this.holder.pid, confDir: dirs.cniConf, cacheDir: join(dirs.root, 'cni-cache'),

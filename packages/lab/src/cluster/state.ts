@@ -11,6 +11,8 @@ import type { Relay } from './port-relay.js';
 export interface NodeState {
   readonly name: string;
   readonly address: string;
+  /** Its address of the lab's second family. */
+  readonly second?: string;
   /** PID 1 of the node, as the machine counts. */
   readonly holderPid: number;
 }

@@ -11,7 +11,7 @@ export function worldSource(layout: LabLayout, state: LabState, nodes: readonly 
   return {
     nodes: state.nodes.map((n) => {
       const spec = nodes.find((o) => o.metadata?.name === n.name)?.spec;
-      return { name: n.name, addresses: [n.address], podCIDRs: spec?.podCIDRs ?? (spec?.podCIDR === undefined ? [] : [spec.podCIDR]), netns: { pid: n.holderPid } };
+      return { name: n.name, addresses: [n.address, ...(n.second === undefined ? [] : [n.second])], podCIDRs: spec?.podCIDRs ?? (spec?.podCIDR === undefined ? [] : [spec.podCIDR]), netns: { pid: n.holderPid } };
     }),
     pods: records.map((r) => ({
       namespace: r.namespace, name: r.name, node: r.node, ips: r.sandbox.ips,

@@ -8,8 +8,8 @@ import { isPodwayError, messageOf, PodwayError } from '@podway/errors';
 import type { LiveWorld } from '../live.js';
 import { simulateRoundTrip, type RoundTrip } from '../simulate/index.js';
 import type { Flow } from '../simulate/types.js';
-import { addressValue } from '../simulate/ip.js';
 import { WorldIndex, ownersOf, type World } from '../world.js';
+import { filterFor, mayMatter } from './filter.js';
 import { readCounters, risen, type CounterRise } from './counters.js';
 import { matchProbe, matchTraffic, type Captured, type Matched, type PathError } from './match.js';
 import { pointsFor, tapsOf, type CapturePoint } from './points.js';
@@ -203,7 +203,7 @@ async function sendAndWatch(
 ): Promise<Captured[]> {
   const captured: Captured[] = [];
   const take = (packets: readonly CapturedPacket<CapturePoint>[]): void => {
-    for (const p of packets) if (mayMatter(p.bytes, probes)) captured.push({ point: p.tag.label, tsNs: p.tsNs, length: p.length, bytes: p.bytes, linkType: p.linkType });
+    for (const p of packets) if (mayMatter(p.bytes, probes.map((x) => x.mark), probes[0]?.flow.proto)) captured.push({ point: p.tag.label, tsNs: p.tsNs, length: p.length, bytes: p.bytes, linkType: p.linkType });
   };
   for (const p of probes) {
     p.send();
@@ -245,35 +245,8 @@ function isComplete(p: Probe, m: Matched, prediction: RoundTrip, points: readonl
   return answer !== undefined && (m.reply.length > 0 || m.errors.length > 0) && (!prediction.reply || reached(prediction.reply.traces, m.reply));
 }
 
-/**
- * The two ends' packets of this protocol, and ICMP about them; also inside VXLAN (IPv4 without options: protocol 39, addresses 42 and 46 bytes into UDP).
- * @param nested also inside VXLAN that is inside VXLAN: a tunnel between sites
- */
-export function filterFor(proto: Flow['proto'], addresses: readonly string[], vxlanPorts: readonly number[], nested = false): string {
-  const unique = [...new Set(addresses.filter((a) => a && !a.includes(':')))];
-  const hosts = unique.map((a) => `ip host ${a}`).join(' or ');
-  const protocols = [...new Set(['icmp' as const, proto])];
-  const ports = vxlanPorts.map((p) => `udp dst port ${p}`).join(' or ');
-  const within = (depth: number): string => {
-    const inner = unique.flatMap((a) => [42, 46].map((at) => `udp[${at + depth * VXLAN_HEADERS}:4] = 0x${addressValue(a).toString(16)}`)).join(' or ');
-    return `((${ports}) and (${protocols.map((p) => `udp[${39 + depth * VXLAN_HEADERS}] = ${NUMBER[p]}`).join(' or ')}) and (${inner}))`;
-  };
-  return [`((${protocols.join(' or ')}) and (${hosts}))`, ...(nested ? [0, 1] : [0]).map(within)].join(' or ');
-}
-
-/** IPv4 20, UDP 8, VXLAN 8, Ethernet 14. */
-const VXLAN_HEADERS = 50;
-const NUMBER = { icmp: 1, tcp: 6, udp: 17 } as const;
-
-/**
- * Whether a packet can be a probe, an answer or an error about one: on a busy device most of a flow is neither, and need not be decoded.
- * Looks for the mark, and lets all ICMP pass (errors may quote less than the mark), plain (byte 23) or within VXLAN (byte 73, or 123).
- */
-function mayMatter(bytes: Buffer, probes: readonly Probe[]): boolean {
-  if (probes[0]?.flow.proto !== 'udp') return true;
-  return bytes[23] === NUMBER.icmp || bytes[73] === NUMBER.icmp || bytes[123] === NUMBER.icmp || probes.some((p) => bytes.includes(p.mark));
-}
-
 function dedupe(packets: readonly Captured[]): Captured[] {
   return [...new Set(packets)].sort((a, b) => (a.tsNs < b.tsNs ? -1 : a.tsNs > b.tsNs ? 1 : 0));
 }
+
+export { filterFor } from './filter.js';

@@ -4,7 +4,7 @@
  * The request is the packet first seen that carries the probe's mark (or, for TCP, is the SYN from its port); from there on its
  * identity is what no router, tunnel or NAT changes: IP id, sequence numbers, data. The answer likewise.
  */
-import { flowOf, innermost, payloadIdentity, payloadOf, TCP_FLAGS, type DecodedPacket, type Layer } from '@podway/packet';
+import { flowOf, innermost, payloadIdentity, payloadOf, TCP_FLAGS, type DecodedPacket, type Layer, type TransportLayer } from '@podway/packet';
 import { decodeFrame, sightingOf, type Sighting } from './sighting.js';
 
 export interface Captured {
@@ -75,7 +75,7 @@ export function matchProbe(captured: readonly Captured[], probe: ProbeFacts, vxl
   const reply = answers[0] ? answers.filter((s) => s.identity === answers[0]!.identity) : [];
   const id = first && innermost(first.packet)?.ip;
   const errorsSeen = seen.flatMap((s) => {
-    const e = id?.type === 'ipv4' ? errorAbout(s, id.id, probe) : undefined;
+    const e = id?.type === 'ipv4' ? errorAbout(s, id.id, probe) : id?.type === 'ipv6' ? error6About(s, id.dst, probe) : undefined;
     return e ? [{ seen: s, e }] : [];
   });
   const start = request[0]?.captured.tsNs ?? reply[0]?.captured.tsNs ?? 0n;
@@ -104,20 +104,22 @@ export function matchTraffic(captured: readonly Captured[], traffic: TrafficFact
 function isOfFlow(p: DecodedPacket, f: TrafficFacts): boolean {
   const inner = innermost(p);
   const t = inner?.transport;
-  if (!inner || t?.type !== f.proto || inner.ip.src !== f.src || inner.ip.dst !== f.dst) return false;
-  if (t.type === 'icmp') return t.message.kind === 'echo-request';
-  return f.dstPort === undefined || ('dstPort' in t && t.dstPort === f.dstPort);
+  if (!inner || (t?.type === 'icmpv6' ? 'icmp' : t?.type) !== f.proto || inner.ip.src !== f.src || inner.ip.dst !== f.dst) return false;
+  if (t && isEcho(t)) return t.message.kind === 'echo-request';
+  return f.dstPort === undefined || (t !== undefined && 'dstPort' in t && t.dstPort === f.dstPort);
 }
 
 function isAnswer(p: DecodedPacket, first: DecodedPacket, asked: ReturnType<typeof flowOf>): boolean {
   const f = flowOf(p);
   if (!f || !asked || f.protocol !== asked.protocol || f.src !== asked.dst || f.dst !== asked.src || f.srcPort !== asked.dstPort || f.dstPort !== asked.srcPort) return false;
   const [a, b] = [innermost(first)?.transport, innermost(p)?.transport];
-  if (a?.type === 'icmp' && b?.type === 'icmp') {
+  if (a && b && isEcho(a) && isEcho(b)) {
     return b.message.kind === 'echo-reply' && a.message.kind === 'echo-request' && a.message.sequence === b.message.sequence;
   }
   return true;
 }
+
+const isEcho = (t: TransportLayer): t is Extract<TransportLayer, { type: 'icmp' | 'icmpv6' }> => t.type === 'icmp' || t.type === 'icmpv6';
 
 const carriesMark = (p: DecodedPacket, mark: Buffer): boolean => Buffer.from(payloadOf(p)).includes(mark);
 
@@ -126,7 +128,7 @@ function isRequest(p: DecodedPacket, probe: ProbeFacts, like?: DecodedPacket): b
   const t = innermost(p)?.transport;
   if (!t) return false;
   switch (probe.proto) {
-    case 'icmp': return t.type === 'icmp' && t.message.kind === 'echo-request' && carriesMark(p, probe.mark);
+    case 'icmp': return isEcho(t) && t.message.kind === 'echo-request' && carriesMark(p, probe.mark);
     case 'udp': return t.type === 'udp' && t.dstPort !== probe.port && carriesMark(p, probe.mark);
     case 'tcp': {
       if (t.type !== 'tcp' || (t.flags & (TCP_FLAGS.syn | TCP_FLAGS.ack)) !== TCP_FLAGS.syn) return false;
@@ -140,7 +142,7 @@ function isReply(p: DecodedPacket, probe: ProbeFacts, sequence: number | undefin
   const t = innermost(p)?.transport;
   if (!t) return false;
   switch (probe.proto) {
-    case 'icmp': return t.type === 'icmp' && t.message.kind === 'echo-reply' && carriesMark(p, probe.mark);
+    case 'icmp': return isEcho(t) && t.message.kind === 'echo-reply' && carriesMark(p, probe.mark);
     case 'udp': return t.type === 'udp' && t.dstPort === probe.port && carriesMark(p, probe.mark);
     case 'tcp': return t.type === 'tcp' && sequence !== undefined && (t.flags & TCP_FLAGS.ack) !== 0 && (t.flags & (TCP_FLAGS.syn | TCP_FLAGS.rst)) !== 0 && t.acknowledgement === (sequence + 1) >>> 0;
   }
@@ -155,6 +157,19 @@ function errorAbout(s: Seen, id: number, probe: ProbeFacts): PathError | undefin
   if (quoted?.type !== 'ipv4' || quoted.id !== id || quoted.protocol !== { icmp: 1, tcp: 6, udp: 17 }[probe.proto]) return undefined;
   if (id === 0 && ports && 'srcPort' in ports && ports.srcPort !== probe.port) return undefined;
   return { from: inner.ip.src, point: s.captured.point, type: t.icmpType, code: t.code, summary: sightingOf(s.packet, { point: '', offsetUs: 0, copies: 1 })?.summary ?? '', ...(t.message.kind === 'unreachable' && t.message.mtu ? { mtu: t.message.mtu } : {}) };
+}
+
+/** ICMPv6 quotes as much as fits into 1,280 bytes: the mark stands in it, or the ports of a SYN. */
+function error6About(s: Seen, dst: string, probe: ProbeFacts): PathError | undefined {
+  const inner = innermost(s.packet);
+  const t = inner?.transport;
+  if (!inner || t?.type !== 'icmpv6' || !('quoted' in t.message)) return undefined;
+  const ip = t.message.quoted.find((l) => l.type === 'ipv6');
+  const tcp = t.message.quoted.find((l) => l.type === 'tcp');
+  const ours = probe.proto === 'tcp' ? tcp?.type === 'tcp' && tcp.srcPort === probe.port && tcp.dstPort === probe.dstPort : s.captured.bytes.includes(probe.mark);
+  if (ip?.type !== 'ipv6' || ip.dst !== dst || !ours) return undefined;
+  const summary = sightingOf(s.packet, { point: '', offsetUs: 0, copies: 1 })?.summary ?? '';
+  return { from: inner.ip.src, point: s.captured.point, type: t.icmpType, code: t.code, summary, ...(t.message.kind === 'packet-too-big' ? { mtu: t.message.mtu } : {}) };
 }
 
 /** In time order; several sightings at one point stay apart when the packet differs (came in, went out), equal ones are counted. */

@@ -6,10 +6,14 @@
 import { randomBytes } from 'node:crypto';
 import { ProbeSocket, type Netns } from '@podway/kernel';
 import { encode } from '@podway/packet';
-import type { Flow } from '../simulate/types.js';
+import { isV6 } from '../simulate/ipv6.js';
+import { IPV4_HEADER, IPV6_HEADER, type Flow } from '../simulate/types.js';
+
+const familyOf = (address: string): 'inet' | 'inet6' => (isV6(address) ? 'inet6' : 'inet');
 
 export const MARK_BYTES = 16;
-const HEADERS = { icmp: 28, udp: 28 } as const;
+/** Of IP, and 8 of ICMP or UDP. */
+const headers = (dst: string): number => (isV6(dst) ? IPV6_HEADER : IPV4_HEADER) + 8;
 const DEFAULT_LENGTH = { icmp: 84, udp: 52 } as const;
 
 export interface Answer {
@@ -39,6 +43,7 @@ export class Probe {
 
   static open(ns: Netns, flow: Flow, number: number, id: number): Probe {
     const socket = ProbeSocket.open(ns, flow.proto, {
+      family: familyOf(flow.dst),
       ...(flow.ttl === undefined ? {} : { ttl: flow.ttl }),
       ...(flow.dontFragment === undefined ? {} : { dontFragment: flow.dontFragment }),
       ...(flow.src === undefined ? {} : { source: flow.src }),
@@ -58,10 +63,10 @@ export class Probe {
   private message(): Uint8Array {
     const { flow, mark } = this;
     const proto = flow.proto === 'icmp' ? 'icmp' : 'udp';
-    const data = new Uint8Array(Math.max(MARK_BYTES, (flow.length ?? DEFAULT_LENGTH[proto]) - HEADERS[proto]));
+    const data = new Uint8Array(Math.max(MARK_BYTES, (flow.length ?? DEFAULT_LENGTH[proto] + headers(flow.dst) - headers('')) - headers(flow.dst)));
     for (let i = 0; i < data.length; i++) data[i] = i & 255;
     data.set(mark, 0);
-    return proto === 'udp' ? data : encode([{ type: 'icmp', message: { kind: 'echo-request', id: this.id, sequence: this.number + 1 } }], data);
+    return proto === 'udp' ? data : encode([{ type: isV6(flow.dst) ? 'icmpv6' : 'icmp', message: { kind: 'echo-request', id: this.id, sequence: this.number + 1 } }], data);
   }
 
   /** Looks whether the answer has come. Never blocks. */
@@ -78,8 +83,8 @@ export class Probe {
       const got = this.socket.receive();
       if (got === undefined) return undefined;
       if (typeof got === 'string') return (this.answered = { kind: got === 'ECONNREFUSED' ? 'refused' : 'error', errno: got });
-      // A raw socket sees all ICMP of the namespace: ours is the echo reply (type 0) with the mark.
-      const icmp = this.flow.proto !== 'icmp' || got[(got[0]! & 15) * 4] === 0;
+      // A raw socket sees all ICMP of the namespace: ours is the echo reply with the mark. In IPv6 it comes without the IP header.
+      const icmp = this.flow.proto !== 'icmp' || (isV6(this.flow.dst) ? got[0] === 129 : got[(got[0]! & 15) * 4] === 0);
       if (icmp && got.includes(this.mark)) return (this.answered = { kind: 'reply' });
     }
   }
@@ -92,7 +97,7 @@ export class Probe {
 /** Which source address the kernel takes for this flow, without sending anything; an errno name when there is no way. */
 export function sourceAddress(ns: Netns, flow: Flow): { readonly address: string } | { readonly errno: string } {
   if (flow.src !== undefined) return { address: flow.src };
-  const s = ProbeSocket.open(ns, 'udp');
+  const s = ProbeSocket.open(ns, 'udp', { family: familyOf(flow.dst) });
   try {
     const errno = s.connect(flow.dst, 9);
     return errno === undefined ? { address: s.local().address } : { errno };

@@ -1,5 +1,5 @@
 /** What one captured packet shows at one point. Pure: bytes in, facts out. */
-import { decode, describeHeaders, encapsulationOverhead, innermost, summary, type ChecksumState, type DecodedPacket, type HeaderSize } from '@podway/packet';
+import { decode, describeHeaders, encapsulationOverhead, innermost, summary, type ChecksumState, type DecodedPacket, type HeaderSize, type Ipv4Layer, type Ipv6Layer } from '@podway/packet';
 
 export interface OuterHeader {
   readonly src: string;
@@ -9,7 +9,7 @@ export interface OuterHeader {
   readonly vni: number;
   readonly vxlanFlags: number;
   readonly ttl: number;
-  readonly id: number;
+  readonly id?: number;
   readonly dontFragment: boolean;
   readonly ipLength: number;
   readonly udpLength: number;
@@ -28,7 +28,8 @@ export interface Sighting {
   readonly ttl: number;
   /** Of the innermost frame. */
   readonly ethernet?: { readonly src: string; readonly dst: string };
-  readonly ipId: number;
+  /** IPv4 only. */
+  readonly ipId?: number;
   readonly dontFragment: boolean;
   /** IP total length of the innermost packet. */
   readonly ipLength: number;
@@ -37,7 +38,8 @@ export interface Sighting {
   readonly outer?: OuterHeader;
   /** Bytes between the outermost and the innermost IP header, counted in this packet. */
   readonly overhead: number;
-  readonly checksum: { readonly ip: ChecksumState; readonly transport?: ChecksumState };
+  /** IPv6 has none of its own. */
+  readonly checksum: { readonly ip?: ChecksumState; readonly transport?: ChecksumState };
   /** Sizes of all headers; they sum to `frameLength`. */
   readonly headers: readonly HeaderSize[];
   /** The packet in tcpdump's words. */
@@ -46,33 +48,47 @@ export interface Sighting {
   readonly copies: number;
 }
 
+type IpFacts = Pick<Sighting, 'ttl' | 'ipId' | 'dontFragment' | 'ipLength'>;
+
+/** What both families have, in IPv4's words: an IPv6 packet is never fragmented on its way, as with DF. */
+const ipFacts = (ip: Ipv4Layer | Ipv6Layer): IpFacts =>
+  ip.type === 'ipv4'
+    ? { ttl: ip.ttl, ipId: ip.id, dontFragment: ip.dontFragment, ipLength: ip.totalLength }
+    : { ttl: ip.hopLimit, dontFragment: true, ipLength: ip.headerLength + ip.payloadLength };
+
+function outerFacts(ip: Ipv4Layer | Ipv6Layer): Pick<OuterHeader, 'ttl' | 'id' | 'dontFragment' | 'ipLength'> {
+  const { ipId, ...facts } = ipFacts(ip);
+  // Nothing asks for it: the header has no such bit.
+  return ip.type === 'ipv4' ? { ...facts, id: ipId! } : { ...facts, dontFragment: false };
+}
+
 export const decodeFrame = (bytes: Uint8Array, length: number, o: { linkType: number; vxlanPorts: readonly number[] }): DecodedPacket =>
   decode(bytes, o.linkType, { originalLength: length, vxlanPorts: o.vxlanPorts });
 
 export function sightingOf(p: DecodedPacket, at: { point: string; offsetUs: number; copies: number }): Sighting | undefined {
   const inner = innermost(p);
-  if (!inner || inner.ip.type !== 'ipv4') return undefined;
+  if (!inner) return undefined;
   const { ip, transport, index } = inner;
   const frame = p.layers.slice(0, index).findLast((l) => l.type === 'ethernet');
-  const outerIp = p.layers.slice(0, index).find((l) => l.type === 'ipv4');
+  const outerIp = p.layers.slice(0, index).find((l) => l.type === 'ipv4' || l.type === 'ipv6');
   const outerUdp = p.layers.slice(0, index).find((l) => l.type === 'udp');
   const vxlan = p.layers.find((l) => l.type === 'vxlan');
   const outerFrame = p.layers.find((l) => l.type === 'ethernet');
   const ends = (f: typeof frame) => (f?.type === 'ethernet' ? { ethernet: { src: f.src, dst: f.dst } } : {});
   return {
-    ...at, src: ip.src, dst: ip.dst, ttl: ip.ttl, ipId: ip.id, dontFragment: ip.dontFragment, ipLength: ip.totalLength, frameLength: p.originalLength,
+    ...at, src: ip.src, dst: ip.dst, ...ipFacts(ip), frameLength: p.originalLength,
     ...(transport && 'srcPort' in transport ? { srcPort: transport.srcPort, dstPort: transport.dstPort } : {}),
     ...ends(frame),
-    ...(outerIp?.type === 'ipv4' && outerUdp?.type === 'udp' && vxlan?.type === 'vxlan'
+    ...(outerIp && (outerIp.type === 'ipv4' || outerIp.type === 'ipv6') && outerUdp?.type === 'udp' && vxlan?.type === 'vxlan'
       ? {
           outer: {
-            src: outerIp.src, dst: outerIp.dst, srcPort: outerUdp.srcPort, dstPort: outerUdp.dstPort, vni: vxlan.vni, vxlanFlags: vxlan.flags, ttl: outerIp.ttl, id: outerIp.id,
-            dontFragment: outerIp.dontFragment, ipLength: outerIp.totalLength, udpLength: outerUdp.length, udpChecksum: outerUdp.checksumState, ...ends(outerFrame),
+            src: outerIp.src, dst: outerIp.dst, srcPort: outerUdp.srcPort, dstPort: outerUdp.dstPort, vni: vxlan.vni, vxlanFlags: vxlan.flags, ...outerFacts(outerIp),
+            udpLength: outerUdp.length, udpChecksum: outerUdp.checksumState, ...ends(outerFrame),
           },
         }
       : {}),
     overhead: encapsulationOverhead(p),
-    checksum: { ip: ip.checksumState, ...(transport ? { transport: transport.checksumState } : {}) },
+    checksum: { ...(ip.type === 'ipv4' ? { ip: ip.checksumState } : {}), ...(transport ? { transport: transport.checksumState } : {}) },
     headers: describeHeaders(p), summary: summary(p),
   };
 }

@@ -195,7 +195,7 @@ function endOf(world: World, key: string): End {
   const node = world.nodes.find((n) => n.name === (pod?.node ?? key));
   const ns = world.namespaces.find((n) => n.key === key);
   if (pod && ns?.role === 'pod') return { name: `${pod.namespace}/${pod.name}`, role: 'pod', node: pod.node, addresses: pod.ips, nodeAddresses: node?.addresses ?? [] };
-  const addresses = node?.addresses ?? ns?.state.addresses.filter((a) => a.dev !== 'lo' && a.family === 'inet').map((a) => a.address) ?? [];
+  const addresses = node?.addresses ?? ns?.state.addresses.filter((a) => a.dev !== 'lo' && a.scope !== 'link').map((a) => a.address) ?? [];
   return { name: key, role: ns?.role ?? 'unknown', ...(node ? { node: node.name } : {}), addresses, nodeAddresses: node?.addresses ?? [] };
 }
 
@@ -243,7 +243,7 @@ function summaryOf(o: Observation, request: Leg, reply: Leg | undefined): string
       out.push(`VXLAN adds ${tunnels.join(', ')} bytes; outer source port ${ports.join(', ')} (one per flow)`);
     } else out.push('no encapsulation');
   }
-  const ids = o.probes.flatMap((p) => (p.request[0] ? [p.request[0].ipId] : []));
+  const ids = o.probes.flatMap((p) => p.request[0]?.ipId ?? []);
   if (ids.length > 1) out.push(`IP ids ${ids.join(', ')}`);
   if (o.lost.length) out.push(`captures lost packets at ${o.lost.map((l) => `${l.label} (${l.packets})`).join(', ')}: not being seen there proves nothing`);
   if (reply && reply.asPredicted === false) out.push(`answer last seen at ${reply.lastSeen ?? 'no point'}`);

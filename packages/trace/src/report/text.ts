@@ -147,10 +147,10 @@ const numbers = (p: PredictedPacket | undefined): string => (p ? `${padLeft(Stri
 function observedText(r: Row): string {
   const s = r.observed;
   if (!s) return r.state === 'missing' ? '        -  not seen' : '        -';
-  return `${padLeft(s.offsetUs.toFixed(1), 9)}  ${padLeft(String(s.ttl), 3)} ${padLeft(String(s.ipLength), 4)} ${padLeft(String(s.frameLength), 5)}  ${padLeft(String(s.ipId), 5)}`;
+  return `${padLeft(s.offsetUs.toFixed(1), 9)}  ${padLeft(String(s.ttl), 3)} ${padLeft(String(s.ipLength), 4)} ${padLeft(String(s.frameLength), 5)}  ${padLeft(String(s.ipId ?? '-'), 5)}`;
 }
 
-const checksumText = (s: Sighting): string => [s.checksum.ip, s.checksum.transport ?? '-'].join('/');
+const checksumText = (s: Sighting): string => [s.checksum.ip ?? '-', s.checksum.transport ?? '-'].join('/');
 
 function outerText(o: { src: string; dst: string; srcPort?: number; dstPort: number; vni: number; ttl: number; dontFragment: boolean; ipLength: number; vxlanFlags?: number }): string {
   return `outer ${o.src}${o.srcPort === undefined ? '' : `:${o.srcPort}`} → ${o.dst}:${o.dstPort} VXLAN${o.vxlanFlags === undefined ? '' : ` flags 0x${o.vxlanFlags.toString(16).padStart(2, '0')}`} VNI ${o.vni} TTL ${o.ttl} DF ${o.dontFragment ? 'set' : 'not set'} IP length ${o.ipLength}`;

@@ -5,6 +5,7 @@
 import type { FdbEntry, Link } from '@podway/netstate';
 import { drop, goTo, note, stateOf, unknown, type Cursor, type Sim } from './cursor.js';
 import { runHook } from './hooks.js';
+import { isV6 } from './ipv6.js';
 import { lookupRoute } from './route.js';
 import { fragmentsOf, frameLength } from './types.js';
 
@@ -25,7 +26,7 @@ export function bridgeStage(sim: Sim, c: Cursor, p: { netns: string; bridge: str
     });
   }
   let at = c;
-  const filtered = callsIptables(sim, netns, link);
+  const filtered = callsIptables(sim, netns, link, isV6(c.packet.dst));
   if (ingress !== undefined) {
     const l2 = runHook(sim, at, { netns, family: 'bridge', hook: 'prerouting', iif: ingress });
     if ('end' in l2) return l2.end;
@@ -100,6 +101,7 @@ function forward(
       const { length, dontFragment } = at.packet;
       if (out.mtu !== undefined && length > out.mtu && !at.packet.fragments) {
         const object = `MTU ${out.mtu} of ${out.name} in ${netns}`;
+        if (isV6(at.packet.dst)) return unknown(at, netns, `what br_netfilter does with ${length} bytes of IPv6 that do not fit the MTU ${out.mtu} of ${out.name}`);
         if (dontFragment) return drop(at, netns, { object, dev: out.name, why: `${length} bytes with DF set do not fit the MTU ${out.mtu} of ${out.name}` });
         at = note(at, netns, 'fragment', {
           dev: out.name, mtu: out.mtu, packet: { ...at.packet, fragments: fragmentsOf(length, out.mtu) },
@@ -121,7 +123,8 @@ function refuses(out: Link, from: Link | undefined): string | undefined {
   return undefined;
 }
 
-function callsIptables(sim: Sim, netns: string, bridge: Link): boolean {
+function callsIptables(sim: Sim, netns: string, bridge: Link, six: boolean): boolean {
+  if (six) return stateOf(sim, netns).sysctls['net.bridge.bridge-nf-call-ip6tables'] === '1';
   return bridge.bridge?.nfCallIptables === true || stateOf(sim, netns).sysctls['net.bridge.bridge-nf-call-iptables'] === '1';
 }
 

@@ -7,6 +7,7 @@
  */
 import { drop, namespaceOf, note, unknown, type Cursor, type Sim } from './cursor.js';
 import { NftWalk, ruleText, type Nat } from './nft.js';
+import { isV6 } from './ipv6.js';
 import { selectSource, lookupRoute } from './route.js';
 import type { Hook, Packet } from './types.js';
 
@@ -15,6 +16,7 @@ const SRCNAT = 100;
 
 export interface HookPlace {
   readonly netns: string;
+  /** `ip`: the IP layer, of whichever family the packet is. */
   readonly family: 'ip' | 'bridge' | 'netdev';
   readonly hook: Hook;
   readonly iif?: string;
@@ -39,8 +41,10 @@ export function runHook(sim: Sim, c: Cursor, h: HookPlace): Outcome {
   const { state } = ns;
   const notRead = state.unread.find((u) => u.startsWith('nftables'));
   if (notRead && h.family === 'ip') return { end: unknown(c, h.netns, notRead) };
-  if (ns.legacyTables.length && h.family === 'ip') return { end: unknown(c, h.netns, `rules of iptables-legacy (tables ${ns.legacyTables.join(', ')}) in ${h.netns}, which are not read`) };
-  const chains = chainsAt(ns.state.nft, h);
+  const six = isV6(c.packet.dst);
+  const legacy = six ? (ns.legacyTables6 ?? []) : ns.legacyTables;
+  if (legacy.length && h.family === 'ip') return { end: unknown(c, h.netns, `rules of ${six ? 'ip6tables' : 'iptables'}-legacy (tables ${legacy.join(', ')}) in ${h.netns}, which are not read`) };
+  const chains = chainsAt(ns.state.nft, h, six ? 'ip6' : 'ip');
   const answering = sim.answering !== undefined && sim.known.has(h.netns) && isAnswer(sim, c.packet, h.netns);
   const manip = h.hook === 'prerouting' || h.hook === 'output' ? DSTNAT : SRCNAT;
   let at = c;
@@ -84,7 +88,7 @@ export function runHook(sim: Sim, c: Cursor, h: HookPlace): Outcome {
   return { cursor: at };
 }
 
-function chainsAt(nft: readonly Readonly<Record<string, unknown>>[], h: HookPlace): BaseChain[] {
+function chainsAt(nft: readonly Readonly<Record<string, unknown>>[], h: HookPlace, ip: 'ip' | 'ip6'): BaseChain[] {
   const dormant = new Set(nft.flatMap((o) => {
     const t = o['table'] as { family: string; name: string; flags?: string | string[] } | undefined;
     return t?.flags && [t.flags].flat().includes('dormant') ? [`${t.family} ${t.name}`] : [];
@@ -96,7 +100,7 @@ function chainsAt(nft: readonly Readonly<Record<string, unknown>>[], h: HookPlac
     })
     .filter((chain) => !dormant.has(`${chain.family} ${chain.table}`))
     .filter((chain) => {
-      if (h.family === 'ip') return chain.family === 'ip' || (chain.family === 'inet' && chain.hook !== 'ingress');
+      if (h.family === 'ip') return chain.family === ip || (chain.family === 'inet' && chain.hook !== 'ingress');
       if (h.family === 'netdev') {
         const dev = h.iif ?? h.oif ?? '';
         return (chain.family === 'netdev' || (chain.family === 'inet' && chain.hook === 'ingress')) && [chain.dev ?? []].flat().includes(dev);
@@ -128,7 +132,8 @@ function translate(sim: Sim, c: Cursor, h: HookPlace, nat: Nat): Packet | undefi
       if (h.oif === undefined) return undefined;
       const d = lookupRoute(state, { dst: p.dst, mark: p.mark, oif: h.oif });
       const hop = d.nexthops[0] ?? { dev: h.oif };
-      const near = hop.gateway ?? p.dst;
+      // IPv4 asks for the address that fits the next hop, IPv6 for the one that fits the destination.
+      const near = isV6(p.dst) ? p.dst : (hop.gateway ?? p.dst);
       const source = selectSource(state, { ...d, query: { ...d.query, dst: near } }, { dev: h.oif, ...(hop.gateway ? { gateway: hop.gateway } : {}) });
       return source && { ...p, src: source.address };
     }
@@ -137,7 +142,8 @@ function translate(sim: Sim, c: Cursor, h: HookPlace, nat: Nat): Packet | undefi
     case 'dnat':
       return withPort({ ...p, dst: nat.address ?? p.dst }, 'dstPort', nat.port);
     case 'redirect': {
-      const own = h.hook === 'output' ? '127.0.0.1' : state.addresses.find((a) => a.dev === h.iif && a.family === 'inet')?.address;
+      const six = isV6(p.dst);
+      const own = h.hook === 'output' ? (six ? '::1' : '127.0.0.1') : state.addresses.find((a) => a.dev === h.iif && a.family === (six ? 'inet6' : 'inet') && a.scope !== 'link')?.address;
       return own === undefined ? undefined : withPort({ ...p, dst: own }, 'dstPort', nat.port);
     }
   }

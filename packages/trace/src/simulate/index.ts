@@ -6,25 +6,32 @@
  */
 import { WorldIndex, type World } from '../world.js';
 import { bridgeStage } from './bridge.js';
+import { isV6 } from './ipv6.js';
 import { unknown, type Cursor, type Place, type Sim } from './cursor.js';
-import { deliver, ipOutput, ipReceive, receive, send, transmit } from './stack.js';
-import type { Flow, Hop, Layer4, Packet, Prediction, Step, Trace } from './types.js';
+import { deliver, ipOutput, ipReceive, receive, send, transmit, UNSET_TTL } from './stack.js';
+import { IPV4_HEADER, IPV6_HEADER, type Flow, type Hop, type Layer4, type Packet, type Prediction, type Step, type Trace } from './types.js';
 
 /** More steps than any sane path has: a loop that no TTL ends (between bridges), or TTL 255 through two routers. */
 const MOST_STEPS = 1500;
 const MOST_TRACES = 32;
+/** Without options: a reset has none. */
+const TCP_HEADER = 20;
 
 const DEFAULT_LENGTH = { icmp: 84, tcp: 60, udp: 52 } as const;
 
 export function packetOf(world: WorldIndex, flow: Flow): Packet {
-  const ttl = flow.ttl ?? Number(world.namespace(flow.from)?.state.sysctls['net.ipv4.ip_default_ttl'] ?? 64);
+  const ttl = flow.ttl ?? defaultTtl(world, flow.from, flow.dst);
   const srcPort = flow.srcPort ?? 45678;
   const l4: Layer4 =
     flow.proto === 'icmp' ? { proto: 'icmp', type: 'echo-request' }
     : flow.proto === 'tcp' ? { proto: 'tcp', srcPort, dstPort: flow.dstPort ?? 80, flags: 'syn' }
     : { proto: 'udp', srcPort, dstPort: flow.dstPort ?? 80 };
-  return { src: flow.src ?? '', dst: flow.dst, ttl, dontFragment: flow.dontFragment ?? true, length: flow.length ?? DEFAULT_LENGTH[flow.proto], mark: 0, l4 };
+  return { src: flow.src ?? '', dst: flow.dst, ttl, dontFragment: flow.dontFragment ?? true, length: flow.length ?? DEFAULT_LENGTH[flow.proto] + (isV6(flow.dst) ? IPV6_HEADER - IPV4_HEADER : 0), mark: 0, l4 };
 }
+
+/** IPv6 takes it from the device by which the packet leaves: `send` fills it in. */
+const defaultTtl = (world: WorldIndex, netns: string, dst: string): number =>
+  isV6(dst) ? UNSET_TTL : Number(world.namespace(netns)?.state.sysctls['net.ipv4.ip_default_ttl'] ?? 64);
 
 export function simulate(world: World, flow: Flow): Prediction {
   const index = new WorldIndex(world);
@@ -45,12 +52,14 @@ export function simulateReply(world: World, flow: Flow, request: Trace, facts: R
   if ((outcome.kind !== 'delivered' && !refused) || final.vxlan) return undefined;
   const index = new WorldIndex(world);
   const known = new Set(request.hops.map((h) => h.netns));
+  // An echo to an anycast address is answered from one of the host's own (icmpv6_echo_reply).
+  const anycast = final.l4.proto === 'icmp' && (index.namespace(outcome.netns)?.state.routes.some((r) => r.type === 'anycast' && r.dst === `${final.dst}/128`) ?? false);
   const packet: Packet = {
-    src: final.dst, dst: final.src, mark: 0, ttl: facts.ttl ?? Number(index.namespace(outcome.netns)?.state.sysctls['net.ipv4.ip_default_ttl'] ?? 64),
+    src: anycast ? '' : final.dst, dst: final.src, mark: 0, ttl: facts.ttl ?? defaultTtl(index, outcome.netns, final.src),
     // Answers to an echo are made without DF (icmp_push_reply); TCP sets it, UDP by default too.
-    dontFragment: facts.dontFragment ?? final.l4.proto !== 'icmp', length: facts.length ?? (refused ? 40 : final.length), l4: answerOf(final.l4),
+    dontFragment: facts.dontFragment ?? final.l4.proto !== 'icmp', length: facts.length ?? (refused ? (isV6(final.dst) ? IPV6_HEADER : IPV4_HEADER) + TCP_HEADER : final.length), l4: answerOf(final.l4),
   };
-  const reverse: Flow = { from: outcome.netns, dst: packet.dst, src: packet.src, proto: flow.proto };
+  const reverse: Flow = { from: outcome.netns, dst: packet.dst, ...(packet.src ? { src: packet.src } : {}), proto: flow.proto };
   return { flow: reverse, traces: run({ index, answering: request.translations, known }, outcome.netns, packet) };
 }
 
@@ -114,7 +123,7 @@ function run(sim: Sim, from: string, packet: Packet): Trace[] {
   const start: Cursor = { place: { at: 'send', netns: from }, packet, steps: [], translations: [] };
   if (!sim.index.namespace(from)) return [traceOf(unknown(start, from, `namespace ${from} is not in the world`)[0]!)];
   const first: Step = { kind: 'send', netns: from, packet, why: `${from} sends ${packet.l4.proto} to ${packet.dst}${packet.l4.proto === 'icmp' ? '' : `:${packet.l4.dstPort}`}` };
-  const open: Cursor[] = packet.dst.includes(':') ? unknown(start, from, 'IPv6') : [{ ...start, steps: [first] }];
+  const open: Cursor[] = [{ ...start, steps: [first] }];
   while (open.length > 0 && ended.length < MOST_TRACES) {
     const c = open.shift()!;
     if (c.place.at === 'end') ended.push(c);

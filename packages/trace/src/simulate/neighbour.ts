@@ -1,11 +1,12 @@
 /**
- * From next hop to MAC address: the neighbour table, and when it knows nothing, who on the segment would answer an ARP request.
- * Source: net/core/neighbour.c, net/ipv4/arp.c (arp_process, arp_ignore), RFC 826.
+ * From next hop to MAC address: the neighbour table, and when it knows nothing, who on the segment would answer an ARP request or a
+ * neighbour solicitation. Source: net/core/neighbour.c, net/ipv4/arp.c (arp_process, arp_ignore), net/ipv6/ndisc.c, RFC 826, RFC 4861.
  */
 import { isLocal, lookupRoute } from './route.js';
 import { validateSource } from './source-check.js';
 import { deadDevice, deviceSysctl, stateOf, type Sim } from './cursor.js';
 import { inPrefix } from './ip.js';
+import { answersFor, isV6 } from './ipv6.js';
 
 /** One who would answer, with which MAC. */
 export interface Answer {
@@ -96,6 +97,11 @@ export function whoHas(sim: Sim, q: { netns: string; dev: string; target: string
     const state = stateOf(sim, netns);
     if (!link?.address || !link.up || link.noArp) return;
     const reply = (proxy: boolean): void => void answers.push({ netns, dev, lladdr: link.address!, proxy });
+    if (isV6(q.target)) {
+      const as = answersFor(state, dev, q.target);
+      if (as) reply(as === 'proxy');
+      return;
+    }
     if (q.sender !== undefined && validateSource(sim, netns, { src: q.sender, dst: q.target, dev, mark: 0 }).drop) return;
     if (isLocal(state, q.target)) {
       const ignore = deviceSysctl(state, dev, 'arp_ignore', 'max') ?? 0;

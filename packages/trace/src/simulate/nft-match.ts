@@ -5,8 +5,9 @@
 import { isIP } from 'node:net';
 import type { NetnsState, NftObject } from '@podway/netstate';
 import { inPrefix, addressValue } from './ip.js';
+import { isV6, protocolOf } from './ipv6.js';
 import { lookupRoute } from './route.js';
-import type { Packet } from './types.js';
+import { IPV6_HEADER, type Packet } from './types.js';
 
 export interface MatchContext {
   readonly state: NetnsState;
@@ -31,9 +32,9 @@ const untold = (e: unknown): Untold => ({ untold: typeof e === 'string' ? e : JS
 type Json = Readonly<Record<string, unknown>>;
 const isObject = (v: unknown): v is Json => typeof v === 'object' && v !== null && !Array.isArray(v);
 
-const PROTOCOL = { icmp: 1, tcp: 6, udp: 17 } as const;
 const NAMES: Readonly<Record<string, number>> = { icmp: 1, tcp: 6, udp: 17, icmpv6: 58, sctp: 132 };
 const ICMP: Readonly<Record<string, number>> = { 'echo-reply': 0, 'echo-request': 8 };
+const ICMPV6: Readonly<Record<string, number>> = { 'echo-request': 128, 'echo-reply': 129 };
 
 /** The value of the left side of a match for this packet. */
 export function evaluate(e: unknown, c: MatchContext): Value | Untold | 'absent' {
@@ -85,20 +86,23 @@ function maskOf(right: unknown): number | undefined {
 function payload(e: Json, c: MatchContext): Value | Untold | 'absent' | undefined {
   const { packet: p } = c;
   const { l4 } = p;
+  const six = isV6(p.dst);
   const field = String(e['field']);
   switch (e['protocol']) {
     case 'ip':
-      return { saddr: p.src, daddr: p.dst, protocol: PROTOCOL[l4.proto], ttl: p.ttl, length: p.length, version: 4 }[field];
+      return six ? 'absent' : { saddr: p.src, daddr: p.dst, protocol: protocolOf(p), ttl: p.ttl, length: p.length, version: 4 }[field];
     case 'ip6':
+      return six ? { saddr: p.src, daddr: p.dst, nexthdr: protocolOf(p), hoplimit: p.ttl, length: p.length - IPV6_HEADER, version: 6 }[field] : 'absent';
     case 'icmpv6':
-      return 'absent';
+      if (!six || l4.proto !== 'icmp') return 'absent';
+      return { type: ICMPV6[l4.type]!, code: 0 }[field];
     case 'ether': {
       const eth = p.ethernet;
       if (!eth) return 'absent';
-      return { saddr: eth.src, daddr: eth.dst, type: 0x0800 }[field];
+      return { saddr: eth.src, daddr: eth.dst, type: six ? ETHER['ip6'] : ETHER['ip'] }[field];
     }
     case 'icmp':
-      if (l4.proto !== 'icmp') return 'absent';
+      if (six || l4.proto !== 'icmp') return 'absent';
       return { type: ICMP[l4.type]!, code: 0 }[field];
     case 'th':
     case 'tcp':
@@ -138,11 +142,11 @@ function meta(key: string, c: MatchContext): Value | 'absent' | undefined {
     case 'oifkind':
       return state.links.find((l) => l.name === c.oif)?.kind ?? 'absent';
     case 'l4proto':
-      return PROTOCOL[p.l4.proto];
+      return protocolOf(p);
     case 'nfproto':
-      return 'ipv4';
+      return isV6(p.dst) ? 'ipv6' : 'ipv4';
     case 'protocol':
-      return 0x0800;
+      return isV6(p.dst) ? ETHER['ip6'] : ETHER['ip'];
     case 'mark':
       return p.mark;
     case 'length':
@@ -175,7 +179,8 @@ function equal(v: Value, right: unknown): boolean | Untold {
   if (typeof v === 'number') {
     if (typeof right === 'number') return v === right;
     if (typeof right === 'string') {
-      const n = NAMES[right] ?? ICMP[right] ?? TCP_FLAG[right] ?? ETHER[right] ?? (/^(0x[0-9a-f]+|\d+)$/i.test(right) ? Number(right) : undefined);
+      // The same names are other numbers in ICMPv6, which begin at 128.
+      const n = NAMES[right] ?? (v >= 128 ? ICMPV6[right] : ICMP[right]) ?? TCP_FLAG[right] ?? ETHER[right] ?? (/^(0x[0-9a-f]+|\d+)$/i.test(right) ? Number(right) : undefined);
       return n === undefined ? untold(right) : v === n;
     }
     return untold(right);

@@ -5,6 +5,7 @@
  */
 import type { NetnsState, Route, Rule } from '@podway/netstate';
 import { addressValue, inPrefix, prefixLength } from './ip.js';
+import { isV6, selectSource6 } from './ipv6.js';
 import type { LosingRoute, NextHopChoice, RouteDecision } from './types.js';
 
 export interface RouteQuery {
@@ -105,6 +106,7 @@ export function selectSource(state: NetnsState, decision: RouteDecision, hop: Ne
   const { route } = decision;
   if (route?.prefsrc) return { address: route.prefsrc, why: `the route ${route.dst} says src ${route.prefsrc}` };
   if (route?.type === 'local') return { address: decision.query.dst, why: 'a packet to this host has its destination as source' };
+  if (isV6(decision.query.dst)) return selectSource6(state, { dst: decision.query.dst, dev: hop.dev });
   const limit = SCOPES[route?.scope ?? 'link'] ?? 0;
   const usable = (dev: string) => state.addresses.filter((a) => a.family === 'inet' && a.dev === dev && Math.min(SCOPES[a.scope ?? 'global'] ?? 0, 253) <= Math.max(limit, 0));
   const near = hop.gateway ?? decision.query.dst;
@@ -122,7 +124,7 @@ export const isLocal = (state: NetnsState, address: string): boolean =>
 /** `10.244.1.0/24 via 10.244.1.0 dev flannel.1 onlink`: as `ip route` prints it. */
 export function routeText(r: Route): string {
   const type = r.type === 'unicast' ? '' : `${r.type} `;
-  const dst = prefixLength(r.dst) === 0 ? 'default' : r.dst.replace(/\/32$/, '');
+  const dst = prefixLength(r.dst) === 0 ? 'default' : r.dst.replace(r.family === 'inet6' ? /\/128$/ : /\/32$/, '');
   const hop = r.nexthops
     ? ` ${r.nexthops.map((h) => `nexthop${h.gateway ? ` via ${h.gateway}` : ''} dev ${h.dev} weight ${h.weight}`).join(' ')}`
     : `${r.gateway ? ` via ${r.gateway}` : ''}${r.dev ? ` dev ${r.dev}` : ''}`;

@@ -1,25 +1,29 @@
 /**
  * The IP layer of one namespace, stage by stage: send, receive, forward, hand to the next device, deliver.
- * Source: net/ipv4/{route,ip_input,ip_forward,ip_output}.c; drivers/net/veth.c.
+ * Source: net/ipv4/{route,ip_input,ip_forward,ip_output}.c, net/ipv6/{route,ip6_input,ip6_output}.c; drivers/net/veth.c.
  */
 import { receiver } from '../sockets.js';
 import { decisionText, lookupRoute, selectSource } from './route.js';
 import { validateSource } from './source-check.js';
 import { deadDevice, deviceSysctl, drop, goTo, namespaceOf, note, stateOf, unknown, type Cursor, type Sim } from './cursor.js';
 import { runHook } from './hooks.js';
+import { fragments6, hopLimit, isV6, protocolOf } from './ipv6.js';
 import { whoHas } from './neighbour.js';
 import { decapsulate, encapsulate, isTunnelPort } from './vxlan.js';
 import { ETHERNET_HEADER, fragmentsOf, frameLength, type NextHopChoice, type Packet, type RouteDecision } from './types.js';
 
-const PROTOCOL = { icmp: 1, tcp: 6, udp: 17 } as const;
 const BROADCAST = 'ff:ff:ff:ff:ff:ff';
 const VLAN_HEADER = 4;
+/** Of a packet whose hop limit the device decides by which it leaves. */
+export const UNSET_TTL = 0;
+const FORWARDED_TOO_BIG = { inet: 'ICMP fragmentation needed', inet6: 'ICMPv6 packet too big' } as const;
+const toldOf = (p: Packet): string => `the sender is told (${FORWARDED_TOO_BIG[isV6(p.dst) ? 'inet6' : 'inet']})`;
 
 /** ip_route_output, source selection, LOCAL_OUT. */
 export function send(sim: Sim, c: Cursor, p: { netns: string; oif?: string }): Cursor[] {
   const { netns, oif } = p;
   const state = stateOf(sim, netns);
-  const query = { dst: c.packet.dst, mark: c.packet.mark, protocol: PROTOCOL[c.packet.l4.proto], ...(c.packet.src ? { src: c.packet.src } : {}), ...(oif ? { oif } : {}) };
+  const query = { dst: c.packet.dst, mark: c.packet.mark, protocol: protocolOf(c.packet), ...(c.packet.src ? { src: c.packet.src } : {}), ...(oif ? { oif } : {}) };
   let decision = lookupRoute(state, query);
   // With the device given and no route the kernel takes the destination to be on that link (ip_route_output_key_hash_rcu).
   if (decision.error === 'ENETUNREACH' && oif) decision = { ...decision, type: 'unicast', nexthops: [{ dev: oif }], error: undefined } as unknown as RouteDecision;
@@ -29,6 +33,7 @@ export function send(sim: Sim, c: Cursor, p: { netns: string; oif?: string }): C
   }
   return decision.nexthops.flatMap((hop) => {
     let at = c;
+    if (at.packet.ttl === UNSET_TTL) at = { ...at, packet: { ...at.packet, ttl: hopLimit(state, hop.dev) } };
     if (!at.packet.src) {
       const source = selectSource(state, decision, hop);
       if (!source) return drop(at, netns, { object: `addresses of ${netns}`, why: `${netns} has no address to send from` });
@@ -51,7 +56,7 @@ export function send(sim: Sim, c: Cursor, p: { netns: string; oif?: string }): C
 
 /** From a decision to POSTROUTING, with the MTU checked as the kernel does for own and for forwarded packets. */
 function output(sim: Sim, c: Cursor, netns: string, decision: RouteDecision, hop: NextHopChoice, origin: 'own' | 'forwarded'): Cursor[] {
-  if (decision.type === 'local') {
+  if (decision.type === 'local' || decision.type === 'anycast') {
     const post = runHook(sim, c, { netns, family: 'ip', hook: 'postrouting', oif: 'lo' });
     if ('end' in post) return post.end;
     const at = note(post.cursor, netns, 'transmit', { dev: 'lo', why: 'to this host itself: over lo' });
@@ -64,16 +69,18 @@ function output(sim: Sim, c: Cursor, netns: string, decision: RouteDecision, hop
   let at = c;
   if (mtu !== undefined && at.packet.length > mtu) {
     const object = `MTU ${mtu} of ${hop.dev} in ${netns}`;
-    if (at.packet.dontFragment) {
-      const own = `${at.packet.length} bytes with DF set do not fit the MTU ${mtu} of ${hop.dev}`;
-      return drop(at, netns, { object, dev: hop.dev, ...(origin === 'forwarded' ? { reason: 'PKT_TOO_BIG' } : {}), why: origin === 'forwarded' ? `${own}; the sender is told (ICMP fragmentation needed)` : `${own}: the sender gets EMSGSIZE` });
+    if (isV6(at.packet.dst) && at.packet.vxlan) return unknown(at, netns, `whether the kernel splits a VXLAN packet of ${at.packet.length} bytes over IPv6 to fit the MTU ${mtu} of ${hop.dev}`);
+    // In IPv6 only the sender fragments.
+    if (at.packet.dontFragment || (isV6(at.packet.dst) && origin === 'forwarded')) {
+      const own = `${at.packet.length} bytes${at.packet.dontFragment ? ' with DF set' : ''} do not fit the MTU ${mtu} of ${hop.dev}`;
+      return drop(at, netns, { object, dev: hop.dev, ...(origin === 'forwarded' ? { reason: 'PKT_TOO_BIG' } : {}), why: origin === 'forwarded' ? `${own}; ${toldOf(at.packet)}` : `${own}: the sender gets EMSGSIZE` });
     }
   }
   const post = runHook(sim, at, { netns, family: 'ip', hook: 'postrouting', oif: hop.dev });
   if ('end' in post) return post.end;
   at = post.cursor;
   if (mtu !== undefined && at.packet.length > mtu) {
-    const fragments = fragmentsOf(at.packet.length, mtu);
+    const fragments = (isV6(at.packet.dst) ? fragments6 : fragmentsOf)(at.packet.length, mtu);
     at = note(at, netns, 'fragment', {
       dev: hop.dev, mtu, packet: { ...at.packet, fragments },
       why: `${at.packet.length} bytes do not fit the MTU ${mtu} of ${hop.dev} and DF is not set: split into ${fragments.count}`,
@@ -187,26 +194,35 @@ export function ipReceive(sim: Sim, c: Cursor, p: { netns: string; dev: string }
     const input = runHook(sim, at, { netns, family: 'ip', hook: 'input', iif: dev });
     return 'end' in input ? input.end : [goTo(input.cursor, { at: 'local', netns, dev })];
   }
+  if (isV6(dst) && (src === '::1' || dst === '::1')) {
+    return drop(at, netns, { object: 'address ::1', dev, why: 'the loopback address does not come from outside' });
+  }
   if ((dst.startsWith('127.') || src.startsWith('127.')) && deviceSysctl(state, dev, 'route_localnet', 'or') !== 1) {
     return drop(at, netns, { object: `address ${dst.startsWith('127.') ? dst : src}`, dev, reason: 'IP_LOCALNET', why: 'loopback addresses do not come from outside' });
   }
-  const decision = lookupRoute(state, { dst, src, iif: dev, mark, protocol: PROTOCOL[at.packet.l4.proto] });
+  const decision = lookupRoute(state, { dst, src, iif: dev, mark, protocol: protocolOf(at.packet) });
   const routed = note(at, netns, 'route', { dev, decision, why: decisionText(decision) });
   const check = (): Cursor | Cursor[] => {
+    // IPv6 has no reverse path filter but that of firewalls.
+    if (isV6(dst)) return routed;
     const v = validateSource(sim, netns, { src, dst, dev, mark });
     if (v.mode === undefined) return unknown(routed, netns, `sysctl rp_filter of ${dev}`);
     if (v.drop) return drop(routed, netns, { ...v.drop, dev });
     if (!v.decision) return routed;
     return note(routed, netns, 'rp-filter', { dev, mode: v.mode === 1 ? 'strict' : 'loose', decision: v.decision, why: `rp_filter ${v.mode}: the way back to ${src} is ${decisionText({ ...v.decision, losing: [] })}` });
   };
-  if (decision.type === 'local') {
+  if (decision.type === 'local' || decision.type === 'anycast') {
     const checked = check();
     if (Array.isArray(checked)) return checked;
     const input = runHook(sim, checked, { netns, family: 'ip', hook: 'input', iif: dev });
     return 'end' in input ? input.end : [goTo(input.cursor, { at: 'local', netns, dev })];
   }
-  const forwarding = deviceSysctl(state, dev, 'forwarding', 'own');
+  // IPv6 forwards for the namespace as a whole.
+  const forwarding = isV6(dst) ? numberOf(state.sysctls['net.ipv6.conf.all.forwarding']) : deviceSysctl(state, dev, 'forwarding', 'own');
   if (forwarding === undefined) return unknown(routed, netns, `sysctl forwarding of ${dev}`);
+  if (isV6(dst) && forwarding !== 1 && (decision.type === 'unicast' || decision.error)) {
+    return drop(routed, netns, { object: `sysctl net.ipv6.conf.all.forwarding in ${netns}`, dev, why: `${dst} is not here and net.ipv6.conf.all.forwarding is 0: ${netns} does not forward` });
+  }
   if (forwarding !== 1 && (decision.type === 'unicast' || decision.error)) {
     const global = state.sysctls['net.ipv4.ip_forward'] !== '1';
     const object = global ? `sysctl net.ipv4.ip_forward in ${netns}` : `sysctl net.ipv4.conf.${dev}.forwarding in ${netns}`;
@@ -222,13 +238,15 @@ export function ipReceive(sim: Sim, c: Cursor, p: { netns: string; dev: string }
   return decision.nexthops.flatMap((hop) => forward(sim, checked, { netns, iif: dev, decision, hop }));
 }
 
+const numberOf = (text: string | undefined): number | undefined => (text === undefined ? undefined : Number(text));
+
 function forward(sim: Sim, c: Cursor, f: { netns: string; iif: string; decision: RouteDecision; hop: NextHopChoice }): Cursor[] {
   const { netns, iif, decision, hop } = f;
   const { ttl } = c.packet;
-  if (ttl <= 1) return drop(c, netns, { object: `TTL ${ttl}`, dev: iif, reason: 'IP_INHDR', why: `TTL ${ttl} is used up in ${netns}; the sender is told (ICMP time exceeded)` });
+  if (ttl <= 1) return drop(c, netns, { object: `TTL ${ttl}`, dev: iif, reason: 'IP_INHDR', why: `TTL ${ttl} is used up in ${netns}; the sender is told (${isV6(c.packet.dst) ? 'ICMPv6' : 'ICMP'} time exceeded)` });
   const mtu = decision.route?.mtu ?? sim.index.link(netns, hop.dev)?.mtu;
-  if (mtu !== undefined && c.packet.dontFragment && c.packet.length > mtu) {
-    return drop(c, netns, { object: `MTU ${mtu} of ${hop.dev} in ${netns}`, dev: hop.dev, reason: 'PKT_TOO_BIG', why: `${c.packet.length} bytes with DF set do not fit the MTU ${mtu} of ${hop.dev}; the sender is told (ICMP fragmentation needed)` });
+  if (mtu !== undefined && (c.packet.dontFragment || isV6(c.packet.dst)) && c.packet.length > mtu) {
+    return drop(c, netns, { object: `MTU ${mtu} of ${hop.dev} in ${netns}`, dev: hop.dev, reason: 'PKT_TOO_BIG', why: `${c.packet.length} bytes${c.packet.dontFragment ? ' with DF set' : ''} do not fit the MTU ${mtu} of ${hop.dev}; ${toldOf(c.packet)}` });
   }
   const at = note(c, netns, 'forward', { dev: hop.dev, ttlBefore: ttl, packet: { ...c.packet, ttl: ttl - 1 }, why: `forwarded from ${iif} to ${hop.dev}: TTL ${ttl} → ${ttl - 1}` });
   const hooked = runHook(sim, at, { netns, family: 'ip', hook: 'forward', iif, oif: hop.dev });
@@ -246,13 +264,14 @@ export function deliver(sim: Sim, c: Cursor, p: { netns: string; dev: string }):
     goTo(note(at, netns, 'deliver', { dev, why, ...(socket ? { socket } : {}) }), { at: 'end', outcome: { kind: 'delivered', netns, listener, ...(socket ? { socket } : {}) } }),
   ];
   if (l4.proto === 'icmp') {
-    if (l4.type === 'echo-request' && stateOf(sim, netns).sysctls['net.ipv4.icmp_echo_ignore_all'] === '1') {
-      return drop(at, netns, { object: `sysctl net.ipv4.icmp_echo_ignore_all in ${netns}`, dev, why: 'echo requests are ignored' });
+    const ignore = isV6(dst) ? 'net.ipv6.icmp.echo_ignore_all' : 'net.ipv4.icmp_echo_ignore_all';
+    if (l4.type === 'echo-request' && stateOf(sim, netns).sysctls[ignore] === '1') {
+      return drop(at, netns, { object: `sysctl ${ignore} in ${netns}`, dev, why: 'echo requests are ignored' });
     }
     return end('kernel', l4.type === 'echo-request' ? `${netns} answers it` : `${netns} has its answer`);
   }
   if (l4.proto === 'udp' && whole.vxlan) {
-    if (isTunnelPort(sim, netns, l4.dstPort)) return decapsulate(sim, at, netns, dev);
+    if (isTunnelPort(sim, netns, whole)) return decapsulate(sim, at, netns, dev);
     const ports = stateOf(sim, netns).links.flatMap((l) => (l.vxlan ? [`${l.name} listens on ${l.vxlan.port}${l.up ? '' : ' but is down'}`] : []));
     return drop(at, netns, { object: ports.length ? `VXLAN port of ${netns}` : `VTEP of ${netns}`, dev, reason: 'NO_SOCKET', why: `no VXLAN device takes UDP port ${l4.dstPort}${ports.length ? `: ${ports.join(', ')}` : ''}` });
   }
@@ -262,6 +281,6 @@ export function deliver(sim: Sim, c: Cursor, p: { netns: string; dev: string }):
   const socket = receiver(sockets, l4.proto, { address: dst, port: l4.dstPort });
   if (socket) return end('yes', `a socket on ${socket.address}:${socket.port} takes it`, socket);
   if (sim.answering) return end('not known', `handed to ${l4.proto} port ${l4.dstPort}, from where it was asked`);
-  const answer = l4.proto === 'tcp' ? 'the sender gets a reset' : 'the sender gets ICMP port unreachable';
+  const answer = l4.proto === 'tcp' ? 'the sender gets a reset' : `the sender gets ${isV6(dst) ? 'ICMPv6' : 'ICMP'} port unreachable`;
   return drop(at, netns, { object: `${l4.proto} port ${l4.dstPort} in ${netns}`, dev, reason: 'NO_SOCKET', why: `nobody listens on ${l4.proto} port ${l4.dstPort}: ${answer}` });
 }

@@ -16,9 +16,10 @@ export interface Packet {
   readonly ethernet?: { readonly src: string; readonly dst: string };
   readonly src: string;
   readonly dst: string;
+  /** IPv6: the hop limit. */
   readonly ttl: number;
   readonly dontFragment: boolean;
-  /** IP total length in bytes. */
+  /** Bytes with the IP header: IPv4's total length; IPv6's payload length and 40. */
   readonly length: number;
   readonly mark: number;
   readonly l4: Layer4;
@@ -29,6 +30,7 @@ export interface Packet {
 
 export const ETHERNET_HEADER = 14;
 export const IPV4_HEADER = 20;
+export const IPV6_HEADER = 40;
 export const UDP_HEADER = 8;
 export const VXLAN_HEADER = 8;
 
@@ -154,7 +156,7 @@ export interface Flow {
   readonly proto: 'icmp' | 'tcp' | 'udp';
   readonly srcPort?: number;
   readonly dstPort?: number;
-  /** IP total length; default 84 for ICMP, 60 for TCP (a SYN), 52 for UDP. */
+  /** IP length with its header; default 84 for ICMP, 60 for TCP (a SYN), 52 for UDP, and 20 more in IPv6. */
   readonly length?: number;
   readonly ttl?: number;
   readonly dontFragment?: boolean;

@@ -5,7 +5,9 @@
  */
 import type { Link } from '@podway/netstate';
 import { drop, goTo, note, stateOf, unknown, type Cursor, type Sim } from './cursor.js';
-import { ETHERNET_HEADER, IPV4_HEADER, UDP_HEADER, VXLAN_HEADER, type Packet } from './types.js';
+import { isV6 } from './ipv6.js';
+import { UNSET_TTL } from './stack.js';
+import { ETHERNET_HEADER, IPV4_HEADER, IPV6_HEADER, UDP_HEADER, VXLAN_HEADER, type Packet } from './types.js';
 
 const ALL_ZERO = '00:00:00:00:00:00';
 
@@ -23,12 +25,12 @@ export function encapsulate(sim: Sim, c: Cursor, netns: string, link: Link): Cur
   }
   return remotes.flatMap((fdb) => {
     if (!fdb.dst) return unknown(c, netns, `where FDB entry ${fdb.lladdr} of ${link.name} leads`);
-    if (fdb.dst.includes(':')) return unknown(c, netns, 'VXLAN over IPv6');
     const port = fdb.port ?? vxlan.port;
+    const over6 = isV6(fdb.dst);
     const outer: Packet = {
-      src: vxlan.local ?? '', dst: fdb.dst, ttl: vxlan.ttl || Number(state.sysctls['net.ipv4.ip_default_ttl'] ?? 64),
-      dontFragment: vxlan.df === 1 || (vxlan.df === 2 && inner.dontFragment),
-      length: IPV4_HEADER + UDP_HEADER + VXLAN_HEADER + ETHERNET_HEADER + (inner.fragments?.length ?? inner.length),
+      src: vxlan.local ?? '', dst: fdb.dst, ttl: vxlan.ttl || (over6 ? UNSET_TTL : Number(state.sysctls['net.ipv4.ip_default_ttl'] ?? 64)),
+      dontFragment: !over6 && (vxlan.df === 1 || (vxlan.df === 2 && inner.dontFragment)),
+      length: (over6 ? IPV6_HEADER : IPV4_HEADER) + UDP_HEADER + VXLAN_HEADER + ETHERNET_HEADER + (inner.fragments?.length ?? inner.length),
       mark: inner.mark, l4: { proto: 'udp', srcPort: undefined, dstPort: port }, vxlan: { vni: fdb.vni ?? vxlan.vni, inner },
     };
     const at = note(c, netns, 'encapsulate', {
@@ -39,16 +41,18 @@ export function encapsulate(sim: Sim, c: Cursor, netns: string, link: Link): Cur
   });
 }
 
+/** VTEPs that take this outer packet's port: those on its family's underlay. Each family has sockets of its own. */
+const listening = (sim: Sim, netns: string, outer: Packet): Link[] =>
+  stateOf(sim, netns).links.filter((l) => l.up && l.vxlan !== undefined && outer.l4.proto === 'udp' && l.vxlan.port === outer.l4.dstPort && isV6(l.vxlan.local ?? '') === isV6(outer.dst));
+
 /** True when the port is taken by a VXLAN device of the namespace. */
-export function isTunnelPort(sim: Sim, netns: string, port: number): boolean {
-  return stateOf(sim, netns).links.some((l) => l.vxlan?.port === port && l.up);
-}
+export const isTunnelPort = (sim: Sim, netns: string, outer: Packet): boolean => listening(sim, netns, outer).length > 0;
 
 export function decapsulate(sim: Sim, c: Cursor, netns: string, dev: string): Cursor[] {
   const outer = c.packet;
   const { l4, vxlan } = outer;
   if (l4.proto !== 'udp' || !vxlan) return unknown(c, netns, 'a VXLAN packet without content');
-  const onPort = stateOf(sim, netns).links.filter((l) => l.vxlan?.port === l4.dstPort && l.up);
+  const onPort = listening(sim, netns, outer);
   const link = onPort.find((l) => l.vxlan?.vni === vxlan.vni);
   if (!link) {
     const other = onPort.map((l) => `${l.name} has VNI ${l.vxlan!.vni}`).join(', ');
