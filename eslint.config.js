@@ -11,9 +11,9 @@ const houseRules = { 'house/layers': 'error', 'house/no-await-in-netns': 'error'
 export default tseslint.config(
   { ignores: ['**/dist/**', '**/node_modules/**', 'build/**'] },
   { linterOptions: { reportUnusedDisableDirectives: 'error' } },
-  { files: ['**/*.{js,mjs,ts}'], plugins: { house }, rules: houseRules },
+  { files: ['**/*.{js,mjs,ts,tsx}'], plugins: { house }, rules: houseRules },
   {
-    files: ['packages/*/{src,test,fuzz}/**/*.ts'],
+    files: ['packages/*/{src,test,fuzz}/**/*.ts', 'packages/*/app/**/*.{ts,tsx}'],
     extends: [tseslint.configs.base],
     rules: {
       '@typescript-eslint/no-explicit-any': 'error',

@@ -1,11 +1,12 @@
 # Set-up of Podway, sourced by ./podway when its stamps say that something is missing or out of date.
 #
-# Four phases, each with a stamp under build/setup that is written only when the phase has ended, so
+# Five phases, each with a stamp under build/setup that is written only when the phase has ended, so
 # an interrupted set-up is taken up where it stopped:
 #   packages   Debian packages that are missing (needs root; scripts/packages.txt)
 #   modules    npm ci                            (when package-lock.json is not the installed one)
 #   build      tsc -b                            (when a source is newer than the last build)
 #   native     the C helpers                     (likewise)
+#   page       what podway ui serves             (likewise; only for ui and test)
 # Nothing is started, and nothing is changed outside of this folder except for the packages.
 
 say() { printf '%s\n' "podway: $*" >&2; }
@@ -149,6 +150,7 @@ check_node() {
 
 run_npm() { (cd "$root" && npm ci --no-audit --no-fund); }
 run_tsc() { (cd "$root" && npm run -s build); }
+run_page() { (cd "$root" && node node_modules/vite/bin/vite.js build packages/web/app --config packages/web/app/vite.config.js); }
 run_native() {
   local script
   mkdir -p "$root/build/bin"
@@ -172,12 +174,12 @@ setup() {
   check_node
   trap 'printf "\npodway: set-up interrupted; the next run takes it up again\n" >&2; exit 130' INT TERM HUP
   local class classes=() started
-  for class in "$@"; do fresh_packages "$class" || classes+=("$class"); done
+  for class in "$@"; do [ "$class" = page ] || fresh_packages "$class" || classes+=("$class"); done
   for class in "${classes[@]}"; do setup_packages "$state/packages-$class" "$class"; done
   if ! fresh_modules; then
     phase 'install Node.js modules' run_npm
     cp "$root/package-lock.json" "$state/package-lock.json"
-    rm -f "$state/build"
+    rm -f "$state/build" "$state/page"
   fi
   # A stamp bears the time when its phase began: what is edited meanwhile counts as newer.
   if ! fresh_build; then
@@ -191,6 +193,14 @@ setup() {
         started=$(mktemp "$state/stamp.XXXXXX")
         phase 'compile the C helpers' run_native
         mv "$started" "$state/native"
+      fi ;;
+  esac
+  case " $* " in
+    *' page '*)
+      if ! fresh_page; then
+        started=$(mktemp "$state/stamp.XXXXXX")
+        phase 'build the page' run_page
+        mv "$started" "$state/page"
       fi ;;
   esac
   trap - INT TERM HUP

@@ -123,6 +123,23 @@ test('what is missing is named in the distribution\'s own words', () => {
   }
 });
 
+test('the page is built when it is missing, and when one of its sources is newer', () => {
+  const folder = join(scratch, 'paged');
+  for (const d of ['packages/web/app/src', 'packages/web/src/model', 'build/setup', 'build/page']) mkdirSync(join(folder, d), { recursive: true });
+  const sourceFile = join(folder, 'packages/web/src/model/way.ts');
+  writeFileSync(sourceFile, 'one');
+  const script = `eval "$(sed -n '/^newer/,/^}/p;/^fresh_page/,/^}/p' '${join(root, 'podway')}')"; root=$1; state=$1/build/setup; fresh_page && echo fresh || echo stale`;
+  const page = (where = folder) => spawnSync('bash', ['-c', script, 'bash', where], { encoding: 'utf8' }).stdout.trim();
+  assert.equal(page(), 'stale');
+  writeFileSync(join(folder, 'build/page/index.html'), '');
+  assert.equal(page(), 'stale');
+  writeFileSync(join(folder, 'build/setup/page'), '');
+  assert.equal(page(), 'fresh');
+  writeFileSync(sourceFile, 'two');
+  assert.equal(page(), 'stale');
+  assert.equal(page(house), 'fresh', 'where there is no page, nothing is to be built');
+});
+
 test('the packages of the kernel lane: for the whole run and for what names the lane', () => {
   const script = `eval "$(sed -n '/^lane_wanted/,/^}/p' '${join(root, 'podway')}')"; lane_wanted "$@"`;
   const wanted = (...words) => spawnSync('bash', ['-c', script, 'bash', 'test', ...words], { encoding: 'utf8' }).stdout.trim();

@@ -39,6 +39,8 @@ const BY_ERROR: Readonly<Record<string, number>> = {
   FILE_NOT_WRITABLE: EXIT.usage,
   CAPTURE_BAD_FILTER: EXIT.usage,
   NOT_FOUND: EXIT.usage,
+  ADDRESS_IN_USE: EXIT.usage,
+  ADDRESS_NOT_HERE: EXIT.usage,
   NEEDS_ROOT: EXIT.needsRoot,
   INTERRUPTED: EXIT.interrupted,
   TERMINATED: EXIT.terminated,

@@ -39,6 +39,15 @@ export function observe(ns: Netns, options: ObserveOptions = {}): NetnsState {
   });
 }
 
+/** Devices alone, with their counters: a fraction of a millisecond. Equivalent: `ip -s link`. */
+export function observeLinks(ns: Netns): Link[] {
+  return RtNetlink.with(ns, (nl) => {
+    const links = nl.links();
+    const name = namer(links);
+    return links.map((l) => linkState(l, name));
+  });
+}
+
 function readNft(ns: Netns, terse: boolean, unread: string[]): NftRuleset {
   try {
     return Nftables.with(ns, (nft) => nft.list(undefined, terse));

@@ -11,6 +11,6 @@ export { matchProbe, matchTraffic, type TrafficFacts, type Captured, type Matche
 export type { Answer } from './observe/probe.js';
 export { buildReport, predictedOf, type End, type Leg, type PredictedPacket, type Report, type Row } from './report/model.js';
 export { renderReport, textWidth, wrap, type Line, type TextOptions, type Tone } from './report/text.js';
-export { savePcapng } from './report/pcap.js';
+export { pcapngBytes, savePcapng } from './report/pcap.js';
 export { flowFor, type FlowWords } from './target.js';
 export { readCounters, risen, parseSnmp, type CounterRise, type Counters } from './observe/counters.js';

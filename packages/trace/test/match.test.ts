@@ -123,7 +123,7 @@ describe('small parts', () => {
     fails('web-x', 'TRACE_UNKNOWN_TARGET');
     fails('other/new', 'TRACE_NO_ADDRESS');
     fails('web-a:99999', 'TRACE_BAD_PORT');
-    fails('fd00::1', 'TRACE_UNSUPPORTED');
+    assert.equal(flowFor(world, { from: 'm1', to: 'FD00::1' }).dst, 'fd00::1');
   });
 
   it('reads listening sockets', () => {

@@ -28,6 +28,7 @@ import { command as bgpStatus } from './bgp-status.js';
 import { command as ipamCheck } from './ipam-check.js';
 import { command as ipamShow } from './ipam-show.js';
 import { command as trace } from './trace.js';
+import { command as ui } from './ui.js';
 import { command as up } from './up.js';
 import { command as netnsList } from './netns-list.js';
 import { command as inspectNode } from './inspect-node.js';
@@ -39,7 +40,7 @@ import { command as version } from './version.js';
 
 export const commands: readonly CommandModule[] = [
   up, down, labFile, status, get, run, deleteCommand, exec, logs, nodeExec, nodeAdd, nodeRemove,
-  trace, networkGet, networkSet, networkInstall, networkCheck, ipamShow, ipamCheck, bgpStatus, bgpRoutes,
+  trace, ui, networkGet, networkSet, networkInstall, networkCheck, ipamShow, ipamCheck, bgpStatus, bgpRoutes,
   capture, nsenter, inspectNode, inspectPod, inspectNetns, netnsList, netnsExpose, lessonList, lessonRun, version, completion, help, agent, complete, labProcess,
 ];
 

@@ -74,6 +74,7 @@ function view(r: UpResult): string {
       ...(last.addresses.length > 1 ? [[`podway trace${flag} ${first.name} ${last.name} -6`, 'the same by IPv6'] as [string, string]] : []),
     ] as [string, string][] : []),
     ...(r.map.nodes.some((n) => n.ready) ? [] : [[`podway network install${flag}`, 'the nodes have no network yet: this is Podway\'s']] as [string, string][]),
+    [`podway ui${flag}`, 'look at all of it in a browser'],
     [`podway get${flag} pods -o wide`, 'pods, their addresses and nodes'],
     [`podway node exec${flag} ${r.map.nodes[0]?.name ?? 'm1'} -- ip route`, 'look around on a node'],
     [`export KUBECONFIG=${r.kubeconfig}`, 'then kubectl works as well'],

@@ -1,0 +1,7 @@
+/** The page's beginning. */
+import { StrictMode } from 'react';
+import { createRoot } from 'react-dom/client';
+import { App } from './app.js';
+import './style.css';
+
+createRoot(document.getElementById('root')!).render(<StrictMode><App /></StrictMode>);
