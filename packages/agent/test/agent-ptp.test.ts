@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { RtNetlink } from '@podway/kernel';
 import { Nodes } from '@podway/kube';
-import { conf, inNs, lines, needsRoot, OUTSIDE, pathOf, until, withNetwork, nodeObject, type Answer, type TestNetwork, type TestNode, type TestPod } from './network.js';
+import { conf, inNs, lines, needsRoot, OUTSIDE, pathOf, plansOf, until, withNetwork, nodeObject, type Answer, type TestNetwork, type TestNode, type TestPod } from './network.js';
+import { ask, Listeners } from './talk.js';
 import { probe, serve, stream } from './traffic.js';
 
 const skip = needsRoot;
@@ -70,6 +71,49 @@ for (const gateway of GATEWAYS) {
       assert.deepEqual(lines(inNs(node.ns, 'ip', 'route')), before);
       assert.deepEqual(node.seen('refused'), []);
     }));
+
+  test(`${gateway}: both families: CHECK, a full comparison that changes nothing, pods usable at once, what is broken is mended`, { skip }, () =>
+    withNetwork(async (net) => {
+      const text = network(gateway, { IPv6Network: 'fd00:10:244::/56', EnableIPv6: true });
+      const [node] = await started(net, 1, text);
+      const [a, b] = [net.pod('a'), net.pod('b')];
+      const listeners = new Listeners();
+      try {
+        const addresses = [];
+        for (const p of [a, b]) {
+          addresses.push(await net.addedAll(node!, p));
+          await listeners.add(p.ns);
+        }
+        assert.deepEqual(addresses[0]!.map((x) => x.includes(':')), [false, true]);
+        for (const [i, address] of addresses[1]!.entries()) {
+          assert.equal((await ask(a.ns, address)).seen, addresses[0]![i], `a to b by ${address}`);
+          await ask(node!.ns, address);
+        }
+        await listeners.add(net.outside);
+        for (const plan of plansOf('both')) assert.equal((await ask(a.ns, plan.outside)).seen, plan.nodeAddress(0), 'outside it is the node');
+        for (const p of [a, b]) assert.deepEqual(await node!.cni('CHECK', p.vars), { code: 0, out: undefined, stderr: '' });
+        await node!.stop();
+        await node!.start({ network: text });
+        await node!.ready();
+        assert.deepEqual(node!.seen('changed'), [], 'a start changes nothing');
+        const veth = hostOf(node!, a);
+        inNs(node!.ns, 'ip', '-6', 'route', 'del', `${addresses[0]![1]!}/128`, 'dev', veth);
+        inNs(node!.ns, 'sysctl', '-qw', `net.ipv6.conf.${veth}.accept_ra=1`);
+        const { details } = (await node!.cni('CHECK', a.vars)).out as { details: string };
+        assert.match(details, /add route fd00:10:244::2\/128/);
+        assert.match(details, /accept_ra: is 1, must be 0/);
+        await node!.stop();
+        await node!.start({ network: text });
+        await node!.ready();
+        assert.equal((await node!.cni('CHECK', a.vars)).code, 0, 'mended');
+        assert.equal((await ask(b.ns, addresses[0]![1]!)).seen, addresses[1]![1]);
+        for (const p of [a, b]) assert.equal((await node!.cni('DEL', p.vars)).code, 0);
+        assert.deepEqual(await node!.leavings(), { links: [], files: [] });
+        assert.deepEqual(node!.seen('refused'), []);
+      } finally {
+        await listeners.close();
+      }
+    }, 'both'));
 
   const broken: { what: string; on: 'node' | 'pod'; argv: string[]; says: RegExp; only?: Gateway }[] = [
     { what: 'the route to the pod', on: 'node', argv: ['ip', 'route', 'del', '10.244.0.2'], says: /add route 10\.244\.0\.2\/32 .*missing: pod default\/web-a is behind veth/ },
