@@ -32,7 +32,7 @@ network:                         # the pod network
   wiring: bridge                 # or ptp: no bridge, a route to each pod
   gateway: host                  # with ptp: an address of the range on the node, or link-local: 169.254.1.1
   ipam: podCIDR                  # one range a node, or pools: blocks of IP pools, as many as the pods need
-  blockSize: 26                  # with pools: prefix length of a block
+  blockSize: 26                  # with pools: prefix length of an IPv4 block (IPv6: 122)
   cni: podway                    # or none: nodes stay NotReady until podway network install
   backend:
     type: vxlan                  # vxlan, host-gw, bgp, ipip or none
