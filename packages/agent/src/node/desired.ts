@@ -26,14 +26,17 @@ export interface NodeInputs {
 
 export function desiredNode(i: NodeInputs): NetnsState {
   const { config, local, plan } = i;
-  const ways = plan.parts.map((p) => backendOf(p.config).desired(p.config, local, p.peers, plan.mtu));
+  const ways = plan.parts.map((p) => backendOf(p.config).desired(p.config, local, p.peers, plan.mtu, p.unready));
   const ready = i.attachments.filter((r) => r.phase === 'ready');
-  return mergeStates(local.name, baseState(config, local, plan.mtu), ...ways, {
+  const { routes, ...merged } = mergeStates(local.name, baseState(config, local, plan.mtu), ...ways, {
     // What another plugin wired is that plugin's to look after.
     links: ready.filter((r) => !r.chained).map((r) => hostLink(config, r, plan.mtu)),
     nft: podwayTable(config, local.podCidrs, i.attachments),
     sysctls: Object.fromEntries([config.bridge, ...ready.flatMap((r) => (r.chained && r.hostPorts ? [r.chained.dev] : []))].map((dev) => [routeLocalnet(dev), '1'])),
   }, ...ready.map(shapingState));
+  // Two ways at once may want one and the same, such as a blackhole behind both.
+  const wanted = new Map(routes.map((r) => [r.type === 'blackhole' ? JSON.stringify(r) : r, r]));
+  return { ...merged, routes: [...wanted.values()] };
 }
 
 /** Lets 127.0.0.1 be the source of what leaves by this device: for host ports asked for on it. */

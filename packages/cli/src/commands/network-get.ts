@@ -14,7 +14,7 @@ export const command = defineCommand({
     text: (n: NetworkView) => [
       `backend ${n.backend}, pods in ${n.clusterCidrs.join(', ')}`,
       '',
-      ...n.nodes.map((x) => `  ${x.name}  ${[x.publicIP ?? '-', x.secondIP ?? ''].filter(Boolean).join(' ')}  sends by ${x.uses ?? '-'}  takes ${x.accepts.join(', ') || '-'}`),
+      ...n.nodes.map((x) => `  ${x.name}  ${[x.publicIP ?? '-', x.secondIP ?? ''].filter(Boolean).join(' ')}  sends by ${x.uses ?? '-'}  takes ${x.accepts.join(', ') || '-'}${x.wireguard ? `  ${x.wireguard.implementation}, UDP ${x.wireguard.port}, public key ${x.wireguard.publicKey}` : ''}`),
     ].join('\n'),
   },
   async run({ options }) {
