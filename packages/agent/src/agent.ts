@@ -11,9 +11,9 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeDurably, type Ip } from '@podway/cni';
 import { isPodwayError, messageOf } from '@podway/errors';
-import { LinkRemover, Netns, RtNetlink } from '@podway/kernel';
+import { LinkRemover, Netns, RtNetlink, WIREGUARD_SOCKET_DIR } from '@podway/kernel';
 import { ConfigMaps, Nodes, Pods, type Node, type ObjectClient, type Pod } from '@podway/kube';
-import { apply, nftTables, observe, type NftObject } from '@podway/netstate';
+import { apply, nftTables, observe, type NetnsState, type NftObject } from '@podway/netstate';
 import { Attachments } from './attachments.js';
 import type { LocalNode, Peer } from './backends/backend.js';
 import type { NetworkConfig } from './config.js';
@@ -25,17 +25,18 @@ import { familiesOf } from './backends/routes.js';
 import { desiredNode, podwayTable } from './node/desired.js';
 import { CONFLIST_NAME, conflist, recall, remember, removeTemporaries } from './node/files.js';
 import { BACKEND_ANNOTATION, localNode, peersOf } from './node/peers.js';
-import { backendOf } from './backends/index.js';
-import { birdDaemonControl } from './bgp/index.js';
-import { Supervisor, type DaemonPlace } from './daemons/index.js';
+import { wayOf } from './backends/index.js';
+import type { DaemonPlace } from './daemons/index.js';
+import { NodeDaemons } from './node/node-daemons.js';
 import { acceptNetwork, NETWORK_CONFIG_MAP, networkDigest } from './node/network-change.js';
 import { NetworkMemory, type KnownNetwork } from './node/network-memory.js';
-import { planBackends, type BackendPlan } from './node/transition.js';
+import { mtuDuring, planBackends, type BackendPlan } from './node/transition.js';
 import { PodSides } from './node/pod-sides.js';
 import { Reconciler } from './node/reconciler.js';
 import { CniServer } from './server/index.js';
 import { wiringOf } from './wiring/index.js';
 import { bounded, deferred } from './waiting.js';
+import { WireguardKeys, withWireguard, wireguardSecrets } from './wireguard/index.js';
 
 export const VERSION = '0.1.0';
 
@@ -55,6 +56,8 @@ export interface AgentOptions {
   readonly emit: (e: AgentEvent) => void;
   /** The namespace to work in; this process's own by default. */
   readonly netns?: Netns;
+  /** For WireGuard in user space outside the agent's own namespaces: words in front of the program, and where its sockets are then. */
+  readonly wireguardGo?: { readonly wrap: readonly string[]; readonly directory: string };
   /** Where programs beside the agent run, when `netns` is not its own. */
   readonly daemons?: DaemonPlace;
 }
@@ -76,7 +79,11 @@ export class Agent {
   private readonly memory: NetworkMemory;
   /** What was before, until no node uses it any more. */
   private previous: NetworkConfig | undefined;
+  private readonly wireguardDir: string;
+  private readonly wireguardKeys: WireguardKeys;
+  private readonly daemons: NodeDaemons;
   private plan: BackendPlan | undefined;
+  private desired: NetnsState | undefined;
   private readonly reconciler: Reconciler;
   private readonly podSides: PodSides;
   private readonly hostPorts: HostPorts;
@@ -104,8 +111,16 @@ export class Agent {
     this.netlink = RtNetlink.open(this.ns);
     this.remover = new LinkRemover(this.ns);
     this.podSides = new PodSides(o.emit);
+    this.wireguardDir = o.wireguardGo?.directory ?? WIREGUARD_SOCKET_DIR;
+    this.wireguardKeys = new WireguardKeys(join(o.stateDir, 'wireguard'), o.node);
+    const secrets = wireguardSecrets(this.wireguardKeys, () => [this.config, this.previous]);
+    this.reconciler = new Reconciler(this.ns, this.netlink, this.config.clusterCidrs, o.emit, { directory: this.wireguardDir, secrets });
+    this.daemons = new NodeDaemons({
+      stateDir: o.stateDir, wireguardDir: this.wireguardDir, wrap: o.wireguardGo?.wrap ?? [], place: o.daemons, emit: o.emit,
+      make: (device) => this.desired && this.reconciler.prepare(this.desired, [device]),
+      unset: () => void (this.synced && this.reconcile('full')),
+    });
     this.hostPorts = new HostPorts({ node: this.ns, netlink: this.netlink, families: () => familiesOf(this.config.clusterCidrs), mend: (why) => this.mendTable(why) });
-    this.reconciler = new Reconciler(this.ns, this.netlink, this.config.clusterCidrs, o.emit);
   }
 
   /** Resolves when the CNI socket is open; the network stands as soon as the API has said what it is. */
@@ -185,7 +200,7 @@ export class Agent {
   }
 
   private readiness(): { config: NetworkConfig; mtu: number } | { reason: string } {
-    if (this.local && this.standing) return { config: this.config, mtu: this.plan?.mtu ?? planBackends(this.config, this.previous, this.local, []).mtu };
+    if (this.local && this.standing) return { config: this.config, mtu: this.plan?.mtu ?? mtuDuring(this.config, this.previous, this.local) };
     return { reason: this.local ? 'the devices that pods rest on could not be made; see the agent log' : (this.noAddresses ?? `node ${this.o.node} has no pod CIDR or no uplink yet`) };
   }
 
@@ -308,26 +323,31 @@ export class Agent {
       this.noAddresses = await this.pools?.ensure(registered);
       const nodes = this.pools ? this.pools.nodes(this.nodes.values()) : [...this.nodes.values()];
       const self = nodes.find((n) => n.metadata?.name === this.o.node)!;
-      const state = observe(this.ns, { nft: false });
-      const local = localNode(self, state);
-      if (!local) return;
+      const state = observe(this.ns, { nft: false, wireguardDir: this.wireguardDir });
+      const bare = localNode(self, state);
+      if (!bare) return;
+      // What is not written down would be forgotten by the next agent while it is in use already.
+      await this.memory.save(this.known);
+      const local = await withWireguard(bare, this.wireguardKeys, [this.config, this.previous]);
       const moved = local.podCidrs.join() !== this.local?.podCidrs.join();
       if (moved) this.ipam.setRanges(setsOfPodCidrs(local.podCidrs));
       if (moved || JSON.stringify(local.uplink) !== JSON.stringify(this.local?.uplink)) await remember(this.o.stateDir, local);
       this.local = local;
-      await this.memory.save(this.known);
       const began = performance.now();
       const before = this.peers;
       const { peers: all, problems } = peersOf(nodes, this.o.node);
-      const plan = planBackends(this.config, this.previous, local, all, state.routes);
+      const plan = planBackends(this.config, this.previous, local, all, state);
       this.plan = plan;
       const peers = plan.parts.flatMap((p) => p.peers);
       this.peers = peers;
       this.tellProblems([...problems, ...plan.problems]);
       const desired = desiredNode({ config: this.config, local, plan, attachments: this.ipam.list() });
-      const applied = how === 'full' || !this.announced ? this.reconciler.full(desired) : this.reconciler.incremental(desired);
+      const specs = this.daemons.specs(local, plan);
+      this.desired = desired;
+      const started = await this.daemons.serveDevices(specs);
+      const applied = how === 'full' || !this.announced || started ? this.reconciler.full(desired) : this.reconciler.incremental(desired);
       this.standing = !applied.failed.some((f) => f.change.kind === 'link' || f.change.kind === 'address');
-      await this.runDaemons(local, plan);
+      await this.daemons.apply(specs);
       if (how === 'full') this.podSides.adapt(plan.mtu, this.ipam.list());
       if (how === 'full') await this.pools?.tend();
       const joined = peers.filter((p) => !before.some((b) => b.name === p.name)).map((p) => p.name);
@@ -363,16 +383,6 @@ export class Agent {
     this.knownProblems = new Map(problems.map((p) => [p.node, p.reason]));
   }
 
-  /** What the backends in use need to run; nothing is started for those that need nothing. */
-  private async runDaemons(local: LocalNode, plan: BackendPlan): Promise<void> {
-    const specs = plan.parts.flatMap((p) => backendOf(p.config).daemons?.(p.config, local, p.peers, this.o.daemons) ?? []);
-    if (specs.length === 0 && !this.supervisor) return;
-    this.supervisor ??= new Supervisor({ dir: join(this.o.stateDir, 'daemons'), emit: (e) => this.o.emit(e), controls: { bird: birdDaemonControl } });
-    await this.supervisor.apply(specs);
-  }
-
-  private supervisor: Supervisor | undefined;
-
   /** Our ends into our Node object, when they are not there already. */
   private async publish(self: Node, plan: BackendPlan): Promise<void> {
     const data = JSON.stringify({ ...plan.ends, ...(this.judged === undefined ? {} : { judged: this.judged }), ...(this.problem === undefined ? {} : { problem: this.problem }) });
@@ -394,14 +404,14 @@ export class Agent {
       const next = acceptNetwork(text, this.config, this.local);
       this.problem = undefined;
       // Back to what was before while that is still in place: nothing to keep beside it.
-      if (next.backend.type !== this.config.backend.type) {
+      if (wayOf(next) !== wayOf(this.config)) {
         this.previous = this.config;
         this.known = { network: text, previous: this.known.network };
       } else {
         this.known = { ...this.known, network: text };
       }
       this.config = next;
-      this.o.emit({ type: 'network-changed', backend: next.backend.type });
+      this.o.emit({ type: 'network-changed', backend: wayOf(next) });
     } catch (e) {
       this.problem = messageOf(e);
       this.o.emit({ type: 'failed', doing: 'take over the new network configuration; the old one stays', error: messageOf(e) });
@@ -418,8 +428,8 @@ export class Agent {
       if (this.previous !== previous) return;
       this.previous = undefined;
       this.known = { network: this.known.network };
-      this.o.emit({ type: 'network-settled', backend: this.config.backend.type, left: previous.backend.type });
-      void this.reconcile('full');
+      this.o.emit({ type: 'network-settled', backend: wayOf(this.config), left: wayOf(previous) });
+      void this.reconcile('full').then(() => this.wireguardKeys.keepOnly([this.config, this.previous].flatMap((c) => (c?.backend.type === 'wireguard' ? [c.backend.generation] : []))));
     }, SETTLE_MS);
   }
 
@@ -434,7 +444,7 @@ export class Agent {
     clearTimeout(this.settling);
     await this.working;
     await this.server?.close();
-    await this.supervisor?.close();
+    await this.daemons.close();
     await this.remover.close();
     this.hostPorts.close();
     await (this.ipam as Ipam | undefined)?.close();

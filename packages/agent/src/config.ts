@@ -7,6 +7,7 @@ import { describeIssues, formatCidr, parseCidr, tryParseIpCidr } from '@podway/c
 import { PodwayError } from '@podway/errors';
 import { z } from 'zod';
 import { bgpProblems, type BgpSettings } from './bgp/settings.js';
+import { IMPLEMENTATIONS, wireguardProblems, type WireguardConfig } from './wireguard/settings.js';
 
 export interface VxlanConfig {
   readonly type: 'vxlan';
@@ -41,7 +42,7 @@ export interface NoneConfig {
   readonly type: 'none';
 }
 
-export type BackendConfig = VxlanConfig | HostGwConfig | IpipConfig | BgpSettings | NoneConfig;
+export type BackendConfig = VxlanConfig | HostGwConfig | IpipConfig | WireguardConfig | BgpSettings | NoneConfig;
 export type BackendType = BackendConfig['type'];
 
 export const WIRINGS = ['bridge', 'ptp'] as const;
@@ -91,6 +92,12 @@ const schema = z.object({
     CrossSubnet: z.boolean().optional(),
     DF: z.enum(OUTER_DF).default('unset'),
     MTU: mtu.optional(),
+    ListenPort: z.number().int().min(1).max(65535).default(51820),
+    PSK: z.string().optional(),
+    PersistentKeepaliveInterval: z.number().int().min(0).max(65535).default(0),
+    Implementation: z.enum(IMPLEMENTATIONS).default('auto'),
+    KeyGeneration: z.number().int().min(0).max(1_000_000).default(0),
+    KeyNodes: z.array(z.string()).optional(),
     ASN: z.number().int().default(64512),
     Mesh: z.boolean().default(true),
     Reflectors: z.array(z.string()).default([]),
@@ -115,6 +122,10 @@ const BACKENDS: { readonly [T in BackendType]: (raw: Raw) => Extract<BackendConf
   vxlan: (b) => ({ type: 'vxlan', vni: b.VNI, port: b.Port, ...vtepNames(b.VNI, b.Device), crossSubnet: b.CrossSubnet ?? b.DirectRouting ?? false, df: b.DF }),
   'host-gw': () => ({ type: 'host-gw' }),
   ipip: (b) => ({ type: 'ipip', device: b.Device ?? 'flannel.ipip', crossSubnet: b.CrossSubnet ?? b.DirectRouting ?? false }),
+  wireguard: (b) => defined({
+    type: 'wireguard' as const, device: b.Device ?? 'podway.wg', port: b.ListenPort, implementation: b.Implementation, keepalive: b.PersistentKeepaliveInterval,
+    presharedKey: b.PSK || undefined, generation: b.KeyGeneration, renew: b.KeyNodes,
+  }),
   bgp: (b) => defined({
     type: 'bgp' as const, asn: b.ASN, mesh: b.Mesh, reflectors: b.Reflectors, clusterId: b.ClusterID, password: b.Password, holdTime: b.HoldTime,
     peers: b.Peers.map((p) => defined({
@@ -167,9 +178,9 @@ export function parseNetworkConfig(text: string): NetworkConfig {
   const asked = c.MTU ?? c.Backend.MTU;
   const backend = BACKENDS[type](c.Backend);
   if (backend.type === 'ipip' && clusterCidrs.some((r) => r.includes(':'))) {
-    throw bad('Backend.Type: "ipip" carries IPv4 packets only, and IPv6Network is set: use vxlan, host-gw or bgp for IPv6');
+    throw bad('Backend.Type: "ipip" carries IPv4 packets only, and IPv6Network is set: use vxlan, host-gw, wireguard or bgp for IPv6');
   }
-  const wrong = backend.type === 'bgp' ? bgpProblems(backend) : [];
+  const wrong = backend.type === 'bgp' ? bgpProblems(backend) : backend.type === 'wireguard' ? wireguardProblems(backend) : [];
   if (wrong.length) throw bad(wrong.join('; '));
   const linkLocal = c.Gateway === 'link-local';
   if (linkLocal && c.Wiring !== 'ptp') throw bad(`Gateway: link-local goes with wiring ptp; wiring ${c.Wiring} has its gateway on the bridge`);

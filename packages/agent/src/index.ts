@@ -11,6 +11,7 @@ export { planBackends, type BackendPlan } from './node/transition.js';
 export { bgp, type BgpExtras, type BgpLocal, type BgpNetwork, type BgpPeer } from './backends/bgp.js';
 export * from './bgp/index.js';
 export * from './daemons/index.js';
+export * from './wireguard/index.js';
 export { desiredNode, podwayTable } from './node/desired.js';
 export { deviceOf, Reconciler } from './node/reconciler.js';
 export * from './node/peers.js';

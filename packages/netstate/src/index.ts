@@ -1,4 +1,5 @@
 export * from './types.js';
+export { presharedKeyDigest, type Secrets } from './wireguard.js';
 export * from './observe.js';
 export * from './keys.js';
 export * from './ownership.js';

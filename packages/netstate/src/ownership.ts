@@ -7,13 +7,14 @@
  *   `ip route` as the tutorials print it (a protocol would show)
  * - neighbours and FDB entries: permanent, on a link of ours, for a MAC with our VTEP prefix
  *   (neither can carry a mark of its own; the prefix is locally administered, so no hardware has it)
+ * - WireGuard peers: on a link of ours; nobody else has a say in who may send into the cluster
  * - addresses: on a link of ours, within the ranges the caller manages
  * - qdiscs: the handle 7077:, and the ingress qdisc that sends to a link of ours
  * - nftables: the tables whose name is ours
  * - sysctls: named one by one in the desired state; their former value stands in the change
  */
 import { PROTOCOL } from '@podway/kernel';
-import type { Address, FdbEntry, Link, NetnsState, Neighbour, Qdisc, Route, Rule } from './types.js';
+import type { Address, FdbEntry, Link, NetnsState, Neighbour, Qdisc, Route, Rule, WireguardPeer } from './types.js';
 import type { Kind, NftTable, ObjectByKind } from './keys.js';
 
 export const ALIAS_PREFIX = 'podway:';
@@ -57,6 +58,7 @@ export function ownsIn(observed: NetnsState, ownership: Ownership): Owns {
     rule: (r: Rule) => r.protocol === PROTOCOL.podway,
     neighbour: (n: Neighbour) => ours.has(n.dev) && n.state === 'permanent' && (n.lladdr?.startsWith(VTEP_MAC_PREFIX) ?? false),
     fdb: (f: FdbEntry) => vteps.has(f.dev) && f.state === 'permanent' && f.lladdr.startsWith(VTEP_MAC_PREFIX),
+    peer: (p: WireguardPeer) => ours.has(p.dev),
     qdisc: (q: Qdisc) => q.handle === SHAPER_HANDLE || (q.redirect !== undefined && ours.has(q.redirect)),
     sysctl: () => true,
     nft: (t: NftTable) => ownership.nftTables.includes(t.name),

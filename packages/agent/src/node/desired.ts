@@ -24,7 +24,7 @@ export interface NodeInputs {
 
 export function desiredNode(i: NodeInputs): NetnsState {
   const { config, local, plan } = i;
-  const ways = plan.parts.map((p) => backendOf(p.config).desired(p.config, local, p.peers, plan.mtu));
+  const ways = plan.parts.map((p) => backendOf(p.config).desired(p.config, local, p.peers, plan.mtu, p.unready));
   const wiring = wiringOf(config);
   const ready = i.attachments.filter((r) => r.phase === 'ready');
   const state = mergeStates(
@@ -36,7 +36,7 @@ export function desiredNode(i: NodeInputs): NetnsState {
   return { ...state, routes: once(state.routes) };
 }
 
-/** Backend and wiring may want the same one: a blackhole for the node's own range. */
+/** Two ways at once, or backend and wiring, may want the same one: a blackhole for the node's own range. */
 function once(routes: readonly Route[]): Route[] {
   const seen = new Set<string>();
   return routes.filter((r) => r.type !== 'blackhole' || (!seen.has(keyOf.route(r)) && seen.add(keyOf.route(r))));

@@ -4,6 +4,7 @@ import { kernelHas } from '@podway/kernel';
 import { PodwayError } from '@podway/errors';
 import { podMtu, type LocalNode } from '../backends/index.js';
 import { parseNetworkConfig, type NetworkConfig } from '../config.js';
+import { lacksForWireguard } from '../wireguard/index.js';
 
 /** Tells one text of a configuration from another. */
 export const networkDigest = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 12);
@@ -13,6 +14,7 @@ export const NETWORK_CONFIG_MAP = { namespace: 'kube-system', name: 'podway-conf
 
 /** In words, what this kernel would need for a backend and has not. */
 function lackingModule(next: NetworkConfig): string | undefined {
+  if (next.backend.type === 'wireguard') return lacksForWireguard(next.backend);
   const kind = LINK_KIND[next.backend.type];
   if (kind === undefined || kernelHas('link', kind)) return undefined;
   return `backend ${next.backend.type} needs the kernel module ${kind}, which this kernel lacks`;

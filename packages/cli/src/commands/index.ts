@@ -23,6 +23,7 @@ import { command as networkCheck } from './network-check.js';
 import { command as networkGet } from './network-get.js';
 import { command as networkInstall } from './network-install.js';
 import { command as networkSet } from './network-set.js';
+import { command as networkRotateKeys } from './network-rotate-keys.js';
 import { command as bgpRoutes } from './bgp-routes.js';
 import { command as bgpStatus } from './bgp-status.js';
 import { command as ipamCheck } from './ipam-check.js';
@@ -40,7 +41,7 @@ import { command as version } from './version.js';
 
 export const commands: readonly CommandModule[] = [
   up, down, labFile, status, get, run, deleteCommand, exec, logs, nodeExec, nodeAdd, nodeRemove,
-  trace, ui, networkGet, networkSet, networkInstall, networkCheck, ipamShow, ipamCheck, bgpStatus, bgpRoutes,
+  trace, ui, networkGet, networkSet, networkRotateKeys, networkInstall, networkCheck, ipamShow, ipamCheck, bgpStatus, bgpRoutes,
   capture, nsenter, inspectNode, inspectPod, inspectNetns, netnsList, netnsExpose, lessonList, lessonRun, version, completion, help, agent, complete, labProcess,
 ];
 

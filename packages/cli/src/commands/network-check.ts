@@ -31,8 +31,8 @@ export const command = defineCommand({
     }),
   },
   async run({ options, setExitCode }) {
-    const [{ desiredNode, deviceOf, ifbName, readAttachments, isManaged, localNode, nodesWithRanges, parseNetworkConfig, peersOf, planBackends }, { diff, observe, podwayOwnership }, { Netns, readSysctls }] = await Promise.all([
-      import('@podway/agent'), import('@podway/netstate'), import('@podway/kernel'),
+    const [{ desiredNode, deviceOf, ifbName, readAttachments, isManaged, localNode, nodeEnds, nodesWithRanges, parseNetworkConfig, peersOf, planBackends, publishedWireguard }, { diff, observe, podwayOwnership }, { Netns, readSysctls }, { wireguardDirOf }] = await Promise.all([
+      import('@podway/agent'), import('@podway/netstate'), import('@podway/kernel'), import('@podway/lab/client'),
     ]);
     const lab = await openLab(options.lab);
     try {
@@ -42,14 +42,15 @@ export const command = defineCommand({
       for (const { name, holderPid } of lab.state.nodes) {
         const ns = Netns.open({ pid: holderPid }, `node ${name}`);
         try {
-          const observed = observe(ns);
+          const observed = observe(ns, { wireguardDir: wireguardDirOf(holderPid) });
           const self = nodes.find((n) => n.metadata?.name === name);
-          const local = self && localNode(self, observed);
-          if (!local) {
+          const bare = self && localNode(self, observed);
+          if (!bare) {
             found.push({ node: name, finding: 'missing', kind: 'node', object: name, reason: 'it has no pod CIDR or no uplink' });
             continue;
           }
-          const plan = planBackends(config, undefined, local, peersOf(nodes, name).peers, observed.routes);
+          const local = publishedWireguard(bare, nodeEnds(self), config);
+          const plan = planBackends(config, undefined, local, peersOf(nodes, name).peers, observed);
           const attachments = await readAttachments(join(lab.layout.node(name).state, 'attachments'));
           const desired = desiredNode({ config, local, plan, attachments });
           const changes = diff(desired, { ...observed, sysctls: readSysctls(ns, Object.keys(desired.sysctls)) }, podwayOwnership((a) => isManaged(config.clusterCidrs, a)));

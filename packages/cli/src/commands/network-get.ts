@@ -14,7 +14,7 @@ export const command = defineCommand({
     text: (n: NetworkView) => [
       `backend ${n.backend}, wiring ${n.wiring}${n.gateway === undefined ? '' : ` with a ${n.gateway} gateway`}, pods in ${n.clusterCidrs.join(', ')}`,
       '',
-      ...n.nodes.map((x) => `  ${x.name}  ${[x.publicIP ?? '-', x.secondIP ?? ''].filter(Boolean).join(' ')}  sends by ${x.uses ?? '-'}  takes ${x.accepts.join(', ') || '-'}${x.problem === undefined ? '' : `\n      has not taken over the cluster's configuration: ${x.problem}`}`),
+      ...n.nodes.map((x) => `  ${x.name}  ${[x.publicIP ?? '-', x.secondIP ?? ''].filter(Boolean).join(' ')}  sends by ${x.uses ?? '-'}  takes ${x.accepts.join(', ') || '-'}${x.wireguard ? `  ${x.wireguard.implementation}, UDP ${x.wireguard.port}, public key ${x.wireguard.publicKey}` : ''}${x.problem === undefined ? '' : `\n      has not taken over the cluster's configuration: ${x.problem}`}`),
     ].join('\n'),
   },
   async run({ options }) {
