@@ -45,7 +45,7 @@ export interface NoneConfig {
 export type BackendConfig = VxlanConfig | HostGwConfig | IpipConfig | WireguardConfig | BgpSettings | NoneConfig;
 export type BackendType = BackendConfig['type'];
 
-export const WIRINGS = ['bridge'] as const;
+export const WIRINGS = ['bridge', 'ptp'] as const;
 export type WiringType = (typeof WIRINGS)[number];
 
 export interface NetworkConfig<B extends BackendConfig = BackendConfig> {
@@ -55,9 +55,15 @@ export interface NetworkConfig<B extends BackendConfig = BackendConfig> {
   readonly mtu?: number;
   /** How a pod is connected to its node. */
   readonly wiring: WiringType;
+  /** ptp: the pods' next hop is 169.254.1.1 and fe80::ecee:eeee:eeee:eeee, and no address of the range. */
+  readonly gateway?: 'link-local';
   readonly bridge: string;
   /** Masquerade what leaves the cluster. */
   readonly masquerade: boolean;
+  /** pools: nodes claim blocks of IPPool objects; else each has the ranges of its Node object. */
+  readonly ipam?: 'pools';
+  /** Make the networks of the annotation k8s.v1.cni.cncf.io/networks; false where Multus does. */
+  readonly furtherInterfaces: boolean;
 }
 
 const cidr = z.string().refine((s) => tryParseIpCidr(s) !== undefined, 'not a range in CIDR notation');
@@ -71,7 +77,10 @@ const schema = z.object({
   EnableIPv4: z.boolean().optional(),
   EnableIPv6: z.boolean().optional(),
   Wiring: z.enum(WIRINGS).default('bridge'),
+  Gateway: z.enum(['host', 'link-local']).default('host'),
   Bridge: ifname.default('cni0'),
+  IPAM: z.enum(['podCIDR', 'pools']).default('podCIDR'),
+  FurtherInterfaces: z.boolean().default(true),
   Masquerade: z.boolean().default(true),
   MTU: mtu.optional(),
   Backend: z.object({
@@ -173,8 +182,10 @@ export function parseNetworkConfig(text: string): NetworkConfig {
   }
   const wrong = backend.type === 'bgp' ? bgpProblems(backend) : backend.type === 'wireguard' ? wireguardProblems(backend) : [];
   if (wrong.length) throw bad(wrong.join('; '));
+  const linkLocal = c.Gateway === 'link-local';
+  if (linkLocal && c.Wiring !== 'ptp') throw bad(`Gateway: link-local goes with wiring ptp; wiring ${c.Wiring} has its gateway on the bridge`);
   return {
-    clusterCidrs, wiring: c.Wiring, bridge: c.Bridge, masquerade: c.Masquerade, ...(asked === undefined ? {} : { mtu: asked }),
+    clusterCidrs, wiring: c.Wiring, ...(linkLocal ? { gateway: 'link-local' as const } : {}), bridge: c.Bridge, masquerade: c.Masquerade, ...(c.IPAM === 'pools' ? { ipam: 'pools' as const } : {}), furtherInterfaces: c.FurtherInterfaces, ...(asked === undefined ? {} : { mtu: asked }),
     backend,
   };
 }

@@ -20,6 +20,8 @@ export type AgentEvent =
   | { readonly type: 'damaged-record'; readonly file: string; readonly reason: string }
   | { readonly type: 'network-changed'; readonly backend: string }
   | { readonly type: 'network-settled'; readonly backend: string; readonly left: string }
+  | { readonly type: 'block-claimed'; readonly cidr: string; readonly pool: string }
+  | { readonly type: 'block-released'; readonly cidr: string }
   | { readonly type: 'api-lost'; readonly error: string }
   | { readonly type: 'failed'; readonly doing: string; readonly error: string }
   | ({ readonly type: 'cni' } & CniEvent)
@@ -46,6 +48,8 @@ export function eventLine(e: AgentEvent): string {
     case 'damaged-record': return `damaged record ${e.file}: ${e.reason}`;
     case 'network-changed': return `the cluster's network is to be ${e.backend} from now on`;
     case 'network-settled': return `all nodes use ${e.backend}; ${e.left} is taken down`;
+    case 'block-claimed': return `claimed block ${e.cidr} of pool ${e.pool}`;
+    case 'block-released': return `released block ${e.cidr}: no pod has an address of it`;
     case 'api-lost': return `the API server is out of reach: ${e.error}`;
     case 'failed': return `${e.doing}: ${e.error}`;
     case 'daemon-started': return `${e.daemon} runs${e.again ? ' again' : ''} (pid ${e.pid}), after ${e.ms.toFixed(0)} ms`;

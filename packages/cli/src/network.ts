@@ -6,7 +6,12 @@ export interface NetworkView {
   readonly backend: string;
   /** What the nodes call it: `wireguard/2` is wireguard with its third set of keys. */
   readonly way: string;
+  /** How pods are connected to their node. */
+  readonly wiring: string;
+  readonly gateway?: string;
   readonly clusterCidrs: readonly string[];
+  /** Where nodes have their ranges from. */
+  readonly ipam: 'podCIDR' | 'pools';
   /** Text of the net-conf.json. */
   readonly text: string;
   readonly nodes: readonly { readonly name: string; readonly publicIP: string | undefined; readonly secondIP?: string; readonly uses: string | undefined; readonly accepts: readonly string[]; readonly judged: string | undefined; readonly problem: string | undefined;
@@ -26,7 +31,10 @@ export async function readNetwork(client: ObjectClient): Promise<NetworkView> {
     const wireguard = implementation !== undefined && publicKey !== undefined ? { implementation: implementationName(implementation), publicKey, port: port ?? 0 } : undefined;
     return { ...(wireguard ? { wireguard } : {}), name: n.metadata?.name ?? '', publicIP: ends?.publicIP, ...(ends?.secondIP === undefined ? {} : { secondIP: ends.secondIP }), uses: ends?.uses, accepts: Object.keys(ends?.accepts ?? {}), judged: ends?.judged, problem: ends?.problem };
   });
-  return { backend: config.backend.type, way: wayOf(config), clusterCidrs: config.clusterCidrs, text, nodes: nodes.sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true })) };
+  return {
+    backend: config.backend.type, way: wayOf(config), wiring: config.wiring, ...(config.gateway === undefined ? {} : { gateway: config.gateway }), clusterCidrs: config.clusterCidrs,
+    ipam: config.ipam ?? 'podCIDR', text, nodes: nodes.sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true })),
+  };
 }
 
 /** A node has changed over when it sends by the new backend and takes nothing else any more. */

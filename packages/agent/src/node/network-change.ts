@@ -26,10 +26,16 @@ function whatCannotChange(now: NetworkConfig, next: NetworkConfig): string | und
   if (now.clusterCidrs.join() !== next.clusterCidrs.join()) {
     return `the range of pods cannot change on a running cluster (${now.clusterCidrs.join(', ')} to ${next.clusterCidrs.join(', ')})`;
   }
-  if (now.wiring !== next.wiring) return `the wiring of pods cannot change on a running cluster (${now.wiring} to ${next.wiring})`;
+  const [was, wanted] = [wiringWords(now), wiringWords(next)];
+  if (was !== wanted) {
+    return `the wiring of pods cannot change on a running cluster (${was} to ${wanted}): the routes in each running pod name the gateway of ${was}, which would be gone. Make the cluster anew with it`;
+  }
+  if (now.ipam !== next.ipam) return `where addresses come from cannot change on a running cluster (${now.ipam ?? 'podCIDR'} to ${next.ipam ?? 'podCIDR'}): pods have addresses of ranges that would be another node's`;
   if (now.bridge !== next.bridge) return `the bridge cannot change on a running cluster (${now.bridge} to ${next.bridge})`;
   return undefined;
 }
+
+const wiringWords = (c: NetworkConfig): string => (c.gateway === undefined ? c.wiring : `${c.wiring} with a ${c.gateway} gateway`);
 
 /**
  * The configuration in a text, when this node can change over to it.

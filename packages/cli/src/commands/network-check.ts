@@ -31,13 +31,13 @@ export const command = defineCommand({
     }),
   },
   async run({ options, setExitCode }) {
-    const [{ desiredNode, ifbName, readAttachments, isManaged, localNode, nodeEnds, parseNetworkConfig, peersOf, planBackends, publishedWireguard }, { diff, observe, podwayOwnership }, { Netns, readSysctls }, { Nodes }, { wireguardDirOf }] = await Promise.all([
-      import('@podway/agent'), import('@podway/netstate'), import('@podway/kernel'), import('@podway/kube'), import('@podway/lab/client'),
+    const [{ desiredNode, deviceOf, ifbName, readAttachments, isManaged, localNode, nodeEnds, nodesWithRanges, parseNetworkConfig, peersOf, planBackends, publishedWireguard }, { diff, observe, podwayOwnership }, { Netns, readSysctls }, { wireguardDirOf }] = await Promise.all([
+      import('@podway/agent'), import('@podway/netstate'), import('@podway/kernel'), import('@podway/lab/client'),
     ]);
     const lab = await openLab(options.lab);
     try {
       const config = parseNetworkConfig((await readNetwork(lab.client)).text);
-      const nodes = await lab.client.list(Nodes);
+      const nodes = await nodesWithRanges(lab.client);
       const found: Drift[] = [];
       for (const { name, holderPid } of lab.state.nodes) {
         const ns = Netns.open({ pid: holderPid }, `node ${name}`);
@@ -54,9 +54,9 @@ export const command = defineCommand({
           const attachments = await readAttachments(join(lab.layout.node(name).state, 'attachments'));
           const desired = desiredNode({ config, local, plan, attachments });
           const changes = diff(desired, { ...observed, sysctls: readSysctls(ns, Object.keys(desired.sysctls)) }, podwayOwnership((a) => isManaged(config.clusterCidrs, a)));
-          // What an ADD or DEL is at work on is neither missing nor extra.
+          // What an ADD or DEL is at work on is neither missing nor extra: the devices, and what hangs on them.
           const busy = new Set(attachments.filter((r) => r.phase !== 'ready').flatMap((r) => [r.hostIfname, ifbName(r)]));
-          for (const c of changes.filter((x) => !busy.has(x.kind === 'qdisc' ? (x.desired ?? x.observed)!.dev : x.key))) {
+          for (const c of changes.filter((x) => !busy.has(deviceOf(x) ?? ''))) {
             found.push({ node: name, finding: FINDING[c.op], kind: c.kind, object: c.key, reason: c.reason });
           }
         } finally {

@@ -17,6 +17,7 @@ export const command = defineCommand({
   options: {
     ...labOption,
     crossSubnet: flag('encapsulate only between subnets (vxlan, ipip)'),
+    df: choice('DF', ['unset', 'set', 'inherit'], 'DF of the outer header (vxlan); set: what does not fit the path is dropped, not fragmented'),
     implementation: choice('WHO', ['auto', 'kernel', 'userspace'], 'who encrypts (wireguard): the kernel, or wireguard-go in user space; auto: the kernel where it can'),
     port: integer('PORT', 'UDP port (wireguard); the next one is used while keys change', { min: 1, max: 65534 }),
     mtu: integer('BYTES', 'MTU of pods, instead of the derived one', { min: 576, max: 65535 }),
@@ -32,6 +33,7 @@ export const command = defineCommand({
     ['podway network set host-gw', 'plain routes, no tunnel'],
     ['podway network set vxlan --cross-subnet', 'a tunnel only where a router is between'],
     ['podway network set wireguard', 'everything between nodes encrypted'],
+    ['podway network set vxlan --df set', 'the tunnel\'s packets may not be fragmented'],
     ['podway network set bgp --reflectors m1 --reflectors m2', 'two sessions a node instead of one with each other'],
     ['podway network set bgp --no-mesh --peer 172.18.0.1,asn=65001', 'with a top-of-rack router only'],
     ['podway network set bgp --reflectors role=reflector --asn 64600', 'nodes with that label reflect'],
@@ -51,13 +53,13 @@ export const command = defineCommand({
       const text = JSON.stringify({
         ...old, ...(options.mtu === undefined ? {} : { MTU: options.mtu }),
         Backend: {
-          ...kept, ...(Device !== undefined && before.backend === args.backend ? { Device } : {}), Type: args.backend, CrossSubnet: options.crossSubnet,
+          ...kept, ...(Device !== undefined && before.backend === args.backend ? { Device } : {}), Type: args.backend, CrossSubnet: options.crossSubnet, ...(options.df === undefined ? {} : { DF: options.df }),
           ...(options.implementation === undefined ? {} : { Implementation: options.implementation }), ...(options.port === undefined ? {} : { ListenPort: options.port }),
           ...bgpKeys(args.backend, options, old.Backend),
         },
       });
       parseNetworkConfig(text);
-      return await progress.phase(`change from ${before.backend} to ${args.backend}`, (status) =>
+      return await progress.phase(before.backend === args.backend ? `settings of ${args.backend}` : `change from ${before.backend} to ${args.backend}`, (status) =>
         changeNetwork({ lab: options.lab, client: lab.client, before, text, name: args.backend, timeoutMs: options.timeout, signal, status }));
     } finally {
       lab.client.close();

@@ -43,10 +43,10 @@ export const command = defineCommand({
     json: ({ drawing: _, ...rest }: Status) => rest,
   },
   async run({ options, setExitCode }) {
-    const [{ labMap, mapText }, { Nodes, Pods }] = await Promise.all([import('@podway/lab'), import('@podway/kube')]);
+    const [{ labMap, mapText }, { Pods }, { nodesWithRanges }] = await Promise.all([import('@podway/lab'), import('@podway/kube'), import('@podway/agent')]);
     const { state, layout, client } = await openLab(options.lab);
     try {
-      const [nodes, network] = await Promise.all([client.list(Nodes), readNetwork(client)]);
+      const [nodes, network] = await Promise.all([nodesWithRanges(client), readNetwork(client)]);
       const map = labMap(state.config, nodes, await client.list(Pods));
       const agents = state.nodes.map((n) => {
         const ready = nodes.find((o) => o.metadata?.name === n.name)?.status?.conditions?.find((c) => c.type === 'Ready');

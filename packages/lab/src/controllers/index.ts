@@ -36,7 +36,8 @@ export function startControllers(server: ApiServer, options: ControlPlaneOptions
         if (namespaces !== undefined) operations.finalize(namespaces, { name: namespace.metadata?.name ?? '' }, { spec: { finalizers: [] } });
       },
     }),
-    nodePodCidrController(manager('node-ipam-controller'), { ...options, ranges: options.clusterRanges }),
+    // None: nodes get their ranges otherwise.
+    ...(options.clusterRanges.length ? [nodePodCidrController(manager('node-ipam-controller'), { ...options, ranges: options.clusterRanges })] : []),
     garbageCollector(manager('garbage-collector'), { ...options, kinds }),
     new Scheduler(manager('default-scheduler'), {
       ...options,

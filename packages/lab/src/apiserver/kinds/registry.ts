@@ -2,13 +2,15 @@
 import type { KubeObject, ObjectKind } from '@podway/kube';
 import { configMapKind } from './configmap.js';
 import { eventKind } from './event.js';
+import { ipBlockKind, ipPoolKind } from './ippool.js';
 import { namespaceKind } from './namespace.js';
+import { networkAttachmentKind } from './networkattachment.js';
 import { nodeKind } from './node.js';
 import { podKind } from './pod.js';
 import { serviceKind } from './service.js';
 import type { KindSpec } from './spec.js';
 
-export const BUILT_IN: readonly KindSpec[] = [namespaceKind, nodeKind, podKind, eventKind, configMapKind, serviceKind];
+export const BUILT_IN: readonly KindSpec[] = [namespaceKind, nodeKind, podKind, eventKind, configMapKind, serviceKind, networkAttachmentKind, ipPoolKind, ipBlockKind];
 
 /** How a kind is called in the store and in look-ups: `/pods`, `apps/deployments`. */
 export const kindKey = (kind: ObjectKind<KubeObject>): string => `${kind.group}/${kind.plural}`;
