@@ -2,11 +2,12 @@
 /**
  * CNI ADD and DEL: Podway's shim on a running agent, against Debian's `bridge` + `host-local` for the same job, in the same run.
  *
- *   node bench/cni.mjs [--chain] [--runs N] [--pods N] [--parallel N] [-o json]        (as root)
+ *   node bench/cni.mjs [--wiring bridge|ptp] [--chain] [--runs N] [--pods N] [--parallel N] [-o json]        (as root)
  *
  * With `--chain` every pod has a host port and a bandwidth (10 Mbit/s each way) as well: the reference is then the chain `bridge` + `host-local`,
  * `portmap`, `bandwidth`, each called with the result of the one before; Podway does all of it in its one call. Aim: ADD 0.15, DEL 0.25.
  *
+ * With `--wiring ptp` against Debian's `ptp` + `host-local`: the same three routes in the pod, the same route on the node.
  * The job: a veth pair from the node's bridge (which is the gateway) into the pod, MTU 1450, an address from the node's /24, a default route.
  * Each side has a scratch node namespace of its own with the same number of pods already there. Every ADD is into a fresh namespace; both
  * sides are measured by turns (A B B A …), DELs as well. A time is from starting the program to its end, as a container runtime sees it: it
@@ -28,11 +29,11 @@ import { Netns, RtNetlink } from '../packages/kernel/dist/src/index.js';
 const { values } = parseArgs({
   options: {
     runs: { type: 'string', default: '60' }, pods: { type: 'string', default: '10' }, parallel: { type: 'string', default: '10' },
-    chain: { type: 'boolean', default: false }, output: { type: 'string', short: 'o', default: 'table' },
+    chain: { type: 'boolean', default: false }, output: { type: 'string', short: 'o', default: 'table' }, wiring: { type: 'string', default: 'bridge' },
   },
 });
 const AIM = values.chain ? { ADD: 0.15, DEL: 0.25 } : { ADD: 0.5, DEL: 0.5 };
-const NEEDED = ['bridge', 'host-local', ...(values.chain ? ['portmap', 'bandwidth'] : [])];
+const NEEDED = ['bridge', 'ptp', 'host-local', ...(values.chain ? ['portmap', 'bandwidth'] : [])];
 const PLUGINS = ['/usr/lib/cni', '/opt/cni/bin', '/usr/libexec/cni'].find((d) => NEEDED.every((p) => existsSync(join(d, p))));
 
 function stop(message, code = 2) {
@@ -45,6 +46,8 @@ function count(name) {
   return value;
 }
 const [runs, pods, parallel] = ['runs', 'pods', 'parallel'].map(count);
+const { wiring } = values;
+if (!['bridge', 'ptp'].includes(wiring)) stop(`--wiring takes bridge or ptp, not ${wiring}`);
 if (process.getuid() !== 0) stop('needs root to make network namespaces');
 if (!PLUGINS) stop('the reference plugins are missing (Debian package containernetworking-plugins)');
 if (pods + parallel > 200) stop('--pods and --parallel together must fit into a /24');
@@ -72,7 +75,7 @@ const vars = (command, id, netns) => ({
 async function startAgent(ns) {
   const node = { metadata: { name: 'm1' }, spec: { podCIDRs: ['10.244.0.0/24'] }, status: { addresses: [{ type: 'InternalIP', address: '172.18.0.2' }] } };
   const options = {
-    node: 'm1', netns: path(ns), network: JSON.stringify({ Network: '10.244.0.0/16', Backend: { Type: 'vxlan' } }), socketPath: join(dir, 'run', 'agent.sock'),
+    node: 'm1', netns: path(ns), network: JSON.stringify({ Network: '10.244.0.0/16', Wiring: wiring, Backend: { Type: 'vxlan' } }), socketPath: join(dir, 'run', 'agent.sock'),
     stateDir: join(dir, 'state'), cniConfDir: join(dir, 'net.d'), nodes: [node],
   };
   const child = fileURLToPath(new URL('../packages/agent/dist/test/agent-child.js', import.meta.url));
@@ -99,14 +102,14 @@ try {
   const shim = await buildShim(dir);
   const podwayConf = { cniVersion: '1.0.0', name: 'podway', type: 'podway-cni' };
   mkdirSync(join(dir, 'host-local'));
-  const bridgeConf = {
-    cniVersion: '1.0.0', name: 'reference', type: 'bridge', bridge: 'cni0', isGateway: true, mtu: 1450,
+  const referenceConf = {
+    cniVersion: '1.0.0', name: 'reference', ...(wiring === 'bridge' ? { type: 'bridge', bridge: 'cni0', isGateway: true } : { type: 'ptp' }), mtu: 1450,
     ipam: { type: 'host-local', dataDir: join(dir, 'host-local'), ranges: [[{ subnet: '10.244.0.0/24' }]], routes: [{ dst: '0.0.0.0/0' }] },
   };
   const sides = {
     podway: { ns: a, env: { PODWAY_AGENT_SOCKET: started.socket }, plugins: [{ program: shim, conf: podwayConf, capabilities: ['portMappings', 'bandwidth'] }] },
     reference: { ns: b, env: {}, plugins: [
-      { program: join(PLUGINS, 'bridge'), conf: bridgeConf, capabilities: [] },
+      { program: join(PLUGINS, wiring), conf: referenceConf, capabilities: [] },
       ...(values.chain ? [
         { program: join(PLUGINS, 'portmap'), conf: { cniVersion: '1.0.0', name: 'reference', type: 'portmap' }, capabilities: ['portMappings'] },
         { program: join(PLUGINS, 'bandwidth'), conf: { cniVersion: '1.0.0', name: 'reference', type: 'bandwidth' }, capabilities: ['bandwidth'] },
@@ -209,10 +212,10 @@ try {
   const inside = { ADD: { p50: at(alone.ADD, 0.5), p95: at(alone.ADD, 0.95) }, DEL: { p50: at(alone.DEL, 0.5), p95: at(alone.DEL, 0.95) } };
   const start = { p50: at(times.start, 0.5), p95: at(times.start, 0.95) };
   const missed = rows.slice(0, 2).filter((r) => r.ratio.p50 > AIM[r.what]).map((r) => r.what);
-  if (values.output === 'json') console.log(JSON.stringify({ unit: 'ms', pods, rows, inAgent: inside, start, aim: AIM, missed }, null, 2));
+  if (values.output === 'json') console.log(JSON.stringify({ unit: 'ms', wiring, pods, rows, inAgent: inside, start, aim: AIM, missed }, null, 2));
   else {
     const n = (x) => x.toFixed(1).padStart(8);
-    console.log(`CNI with ${pods} pods on each node${values.chain ? ', each with a host port and a bandwidth' : ''}; milliseconds from starting the program to its end`);
+    console.log(`CNI, wiring ${wiring}, with ${pods} pods on each node${values.chain ? ', each with a host port and a bandwidth' : ''}; milliseconds from starting the program to its end`);
     console.log(`${''.padEnd(18)}${'podway'.padStart(9)}${'p95'.padStart(8)}${'reference'.padStart(11)}${'p95'.padStart(7)}${'ratio'.padStart(9)}${'p95'.padStart(8)}`);
     for (const r of rows) {
       console.log(`${r.what.padEnd(18)} ${n(r.podway.p50)}${n(r.podway.p95)}  ${n(r.reference.p50)}${n(r.reference.p95)} ${r.ratio.p50.toFixed(2).padStart(8)}${r.ratio.p95.toFixed(2).padStart(8)}`);

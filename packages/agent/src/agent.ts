@@ -7,33 +7,37 @@
  * be served. While the API is out of reach nothing is taken away; pods can still be added with what
  * was last known.
  */
-import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isTemporary, writeDurably } from '@podway/cni';
+import { writeDurably, type Ip } from '@podway/cni';
 import { isPodwayError, messageOf } from '@podway/errors';
-import { LinkRemover, Netns, RtNetlink } from '@podway/kernel';
+import { LinkRemover, Netns, RtNetlink, WIREGUARD_SOCKET_DIR } from '@podway/kernel';
 import { ConfigMaps, Nodes, Pods, type Node, type ObjectClient, type Pod } from '@podway/kube';
-import { apply, nftTables, observe, type NftObject } from '@podway/netstate';
+import { apply, nftTables, observe, type NetnsState, type NftObject } from '@podway/netstate';
 import { Attachments } from './attachments.js';
 import type { LocalNode, Peer } from './backends/backend.js';
 import type { NetworkConfig } from './config.js';
 import type { AgentEvent } from './events.js';
 import { DiskStore, Ipam, setsOfPodCidrs } from './ipam/index.js';
 import { HostPorts } from './hostports/index.js';
+import { AddressPools, whoseRange } from './node/address-pools.js';
 import { familiesOf } from './backends/routes.js';
 import { desiredNode, podwayTable } from './node/desired.js';
+import { CONFLIST_NAME, conflist, recall, remember, removeTemporaries } from './node/files.js';
 import { BACKEND_ANNOTATION, localNode, peersOf } from './node/peers.js';
-import { backendOf } from './backends/index.js';
-import { birdDaemonControl } from './bgp/index.js';
-import { Supervisor, type DaemonPlace } from './daemons/index.js';
+import { wayOf } from './backends/index.js';
+import type { DaemonPlace } from './daemons/index.js';
+import { NodeDaemons } from './node/node-daemons.js';
 import { acceptNetwork, NETWORK_CONFIG_MAP, networkDigest } from './node/network-change.js';
 import { NetworkMemory, type KnownNetwork } from './node/network-memory.js';
-import { planBackends, type BackendPlan } from './node/transition.js';
+import { mtuDuring, planBackends, type BackendPlan } from './node/transition.js';
 import { PodSides } from './node/pod-sides.js';
 import { Reconciler } from './node/reconciler.js';
 import { CniServer } from './server/index.js';
 import { ServiceProxy, serviceSurroundings } from './services/index.js';
+import { wiringOf } from './wiring/index.js';
 import { bounded, deferred } from './waiting.js';
+import { WireguardKeys, withWireguard, wireguardSecrets } from './wireguard/index.js';
 
 export const VERSION = '0.1.0';
 
@@ -48,9 +52,13 @@ export interface AgentOptions {
   readonly cniConfDir?: string;
   /** Full comparison with the kernel, in milliseconds. */
   readonly resyncMs?: number;
+  /** How long a block of a pool is kept without pods, in milliseconds. */
+  readonly blockIdleMs?: number;
   readonly emit: (e: AgentEvent) => void;
   /** The namespace to work in; this process's own by default. */
   readonly netns?: Netns;
+  /** For WireGuard in user space outside the agent's own namespaces: words in front of the program, and where its sockets are then. */
+  readonly wireguardGo?: { readonly wrap: readonly string[]; readonly directory: string };
   /** Where programs beside the agent run, when `netns` is not its own. */
   readonly daemons?: DaemonPlace;
 }
@@ -61,7 +69,6 @@ const SETTLE_MS = 1000;
 const CHANGING_MS = 300;
 /** How long an ADD waits for the API when the pod is not known yet. */
 const POD_LOOKUP_MS = 2000;
-export const CONFLIST_NAME = '10-podway.conflist';
 
 export class Agent {
   private readonly ns: Netns;
@@ -73,7 +80,11 @@ export class Agent {
   private readonly memory: NetworkMemory;
   /** What was before, until no node uses it any more. */
   private previous: NetworkConfig | undefined;
+  private readonly wireguardDir: string;
+  private readonly wireguardKeys: WireguardKeys;
+  private readonly daemons: NodeDaemons;
   private plan: BackendPlan | undefined;
+  private desired: NetnsState | undefined;
   private readonly reconciler: Reconciler;
   private readonly podSides: PodSides;
   private readonly hostPorts: HostPorts;
@@ -101,8 +112,16 @@ export class Agent {
     this.netlink = RtNetlink.open(this.ns);
     this.remover = new LinkRemover(this.ns);
     this.podSides = new PodSides(o.emit);
+    this.wireguardDir = o.wireguardGo?.directory ?? WIREGUARD_SOCKET_DIR;
+    this.wireguardKeys = new WireguardKeys(join(o.stateDir, 'wireguard'), o.node);
+    const secrets = wireguardSecrets(this.wireguardKeys, () => [this.config, this.previous]);
+    this.reconciler = new Reconciler(this.ns, this.netlink, this.config.clusterCidrs, o.emit, { directory: this.wireguardDir, secrets });
+    this.daemons = new NodeDaemons({
+      stateDir: o.stateDir, wireguardDir: this.wireguardDir, wrap: o.wireguardGo?.wrap ?? [], place: o.daemons, emit: o.emit,
+      make: (device) => this.desired && this.reconciler.prepare(this.desired, [device]),
+      unset: () => void (this.synced && this.reconcile('full')),
+    });
     this.hostPorts = new HostPorts({ node: this.ns, netlink: this.netlink, families: () => familiesOf(this.config.clusterCidrs), mend: (why) => this.mendTable(why) });
-    this.reconciler = new Reconciler(this.ns, this.netlink, this.config.clusterCidrs, o.emit);
   }
 
   /** Resolves when the CNI socket is open; the network stands as soon as the API has said what it is. */
@@ -133,7 +152,10 @@ export class Agent {
     };
     this.server = new CniServer({
       socketPath: o.socketPath,
-      onEvent: (e) => o.emit({ type: 'cni', ...e }),
+      onEvent: (e) => {
+        o.emit({ type: 'cni', ...e });
+        if (e.command === 'ADD' || e.command === 'DEL') this.pools?.tendSoon((work) => (this.working = this.working.then(work)));
+      },
       handler: {
         add: after((r) => this.attachments.add(r)), del: after((r) => this.attachments.del(r)), check: after((r) => this.attachments.check(r)),
         gc: after((r) => this.attachments.gc(r)), status: after((r) => this.attachments.status(r)),
@@ -143,18 +165,24 @@ export class Agent {
     try {
       for (const file of ['node.json', 'network.json']) await removeTemporaries(o.stateDir, file);
       if (o.cniConfDir !== undefined) await removeTemporaries(o.cniConfDir, CONFLIST_NAME);
-      const remembered = await this.recall();
-      this.ipam = await Ipam.open({ store: new DiskStore(join(o.stateDir, 'attachments')), sets: setsOfPodCidrs(remembered?.podCidrs ?? []) });
+      const remembered = await recall(o.stateDir, o.node);
+      this.ipam = await Ipam.open({
+        store: new DiskStore(join(o.stateDir, 'attachments')),
+        sets: setsOfPodCidrs(remembered?.podCidrs ?? []),
+        elsewhere: (ip) => (this.pools ? this.pools.whose(ip) : whoseRange(this.nodes.values(), ip)),
+      });
       for (const p of this.ipam.problems) o.emit({ type: 'damaged-record', file: p.file, reason: p.reason });
       this.attachments = new Attachments({
         node: this.ns, netlink: this.netlink, remover: this.remover, ipam: this.ipam, emit: o.emit,
         hostPorts: this.hostPorts, table: () => this.table(),
         ready: () => this.readiness(),
         annotations: (pod) => this.annotations(pod),
+        grow: (wanted) => this.grow(wanted),
+        networks: this.config.furtherInterfaces ? { client: o.client, stateDir: o.stateDir } : undefined,
       });
       await this.attachments.recover();
-      // The bridge and VTEP of the agent before this one go on working; with what it knew, so does ADD.
-      if (remembered && this.netlink.link(this.config.bridge)) {
+      // What the agent before this one made goes on working; with what it knew, so does ADD.
+      if (remembered && this.standsFor(remembered)) {
         this.local = remembered;
         this.standing = true;
       }
@@ -165,9 +193,16 @@ export class Agent {
     }
   }
 
+  /** Is what all pods of the node share in the kernel? */
+  private standsFor(local: LocalNode): boolean {
+    const { links = [], routes = [] } = wiringOf(this.config).nodeState(this.config, local, 0);
+    const there = new Set(this.netlink.routes().map((r) => r.dst));
+    return links.every((l) => this.netlink.link(l.name)) && routes.every((r) => there.has(r.dst));
+  }
+
   private readiness(): { config: NetworkConfig; mtu: number } | { reason: string } {
-    if (this.local && this.standing) return { config: this.config, mtu: this.plan?.mtu ?? planBackends(this.config, this.previous, this.local, []).mtu };
-    return { reason: this.local ? 'bridge and VTEP could not be made; see the agent log' : `node ${this.o.node} has no pod CIDR or no uplink yet` };
+    if (this.local && this.standing) return { config: this.config, mtu: this.plan?.mtu ?? mtuDuring(this.config, this.previous, this.local) };
+    return { reason: this.local ? 'the devices that pods rest on could not be made; see the agent log' : (this.noAddresses ?? `node ${this.o.node} has no pod CIDR or no uplink yet`) };
   }
 
   private table(): NftObject[] {
@@ -199,7 +234,25 @@ export class Agent {
     }
   }
 
+  /** More addresses for an ADD; they can be used when the node's devices know them. */
+  private async grow(wanted: readonly Ip[]): Promise<boolean> {
+    const self = this.nodes.get(this.o.node);
+    if (!this.pools || !self || !(await this.pools.grow(self, wanted))) return false;
+    await this.reconcile('incremental');
+    return true;
+  }
+
+  private pools: AddressPools | undefined;
+  private noAddresses: string | undefined;
+
   private watch(): void {
+    if (this.config.ipam === 'pools') {
+      const { node, client, emit, blockIdleMs } = this.o;
+      this.pools = new AddressPools({
+        node, client, emit, clusterCidrs: this.config.clusterCidrs, ipam: this.ipam, changed: () => this.soon(), ...(blockIdleMs === undefined ? {} : { idleMs: blockIdleMs }),
+      });
+      this.stops.push(() => this.pools?.close());
+    }
     this.o.emit({ type: 'waiting', for: `node ${this.o.node} in the API` });
     this.stops.push(
       this.o.client.watch(Nodes, {}, {
@@ -266,30 +319,39 @@ export class Agent {
 
   private async reconcileNow(how: 'full' | 'incremental'): Promise<void> {
     try {
-      const self = this.nodes.get(this.o.node);
-      if (!self) return;
-      const state = observe(this.ns, { nft: false });
-      const local = localNode(self, state);
-      if (!local) return;
+      const registered = this.nodes.get(this.o.node);
+      if (!registered) return;
+      this.noAddresses = await this.pools?.ensure(registered);
+      const nodes = this.pools ? this.pools.nodes(this.nodes.values()) : [...this.nodes.values()];
+      const self = nodes.find((n) => n.metadata?.name === this.o.node)!;
+      const state = observe(this.ns, { nft: false, wireguardDir: this.wireguardDir });
+      const bare = localNode(self, state);
+      if (!bare) return;
+      // What is not written down would be forgotten by the next agent while it is in use already.
+      await this.memory.save(this.known);
+      const local = await withWireguard(bare, this.wireguardKeys, [this.config, this.previous]);
       const moved = local.podCidrs.join() !== this.local?.podCidrs.join();
       if (moved) this.ipam.setRanges(setsOfPodCidrs(local.podCidrs));
-      if (moved || JSON.stringify(local.uplink) !== JSON.stringify(this.local?.uplink)) await this.remember(local);
+      if (moved || JSON.stringify(local.uplink) !== JSON.stringify(this.local?.uplink)) await remember(this.o.stateDir, local);
       this.local = local;
-      await this.memory.save(this.known);
       this.serve(local, how);
       const began = performance.now();
       const before = this.peers;
-      const { peers: all, problems } = peersOf([...this.nodes.values()], this.o.node);
-      const plan = planBackends(this.config, this.previous, local, all, state.routes);
+      const { peers: all, problems } = peersOf(nodes, this.o.node);
+      const plan = planBackends(this.config, this.previous, local, all, state);
       this.plan = plan;
       const peers = plan.parts.flatMap((p) => p.peers);
       this.peers = peers;
       this.tellProblems([...problems, ...plan.problems]);
       const desired = desiredNode({ config: this.config, local, plan, attachments: this.ipam.list() });
-      const applied = how === 'full' || !this.announced ? this.reconciler.full(desired) : this.reconciler.incremental(desired);
+      const specs = this.daemons.specs(local, plan);
+      this.desired = desired;
+      const started = await this.daemons.serveDevices(specs);
+      const applied = how === 'full' || !this.announced || started ? this.reconciler.full(desired) : this.reconciler.incremental(desired);
       this.standing = !applied.failed.some((f) => f.change.kind === 'link' || f.change.kind === 'address');
-      await this.runDaemons(local, plan);
+      await this.daemons.apply(specs);
       if (how === 'full') this.podSides.adapt(plan.mtu, this.ipam.list());
+      if (how === 'full') await this.pools?.tend();
       const joined = peers.filter((p) => !before.some((b) => b.name === p.name)).map((p) => p.name);
       const left = before.filter((b) => !peers.some((p) => p.name === b.name)).map((b) => b.name);
       if (joined.length || left.length) {
@@ -343,16 +405,6 @@ export class Agent {
     this.knownProblems = new Map(problems.map((p) => [p.node, p.reason]));
   }
 
-  /** What the backends in use need to run; nothing is started for those that need nothing. */
-  private async runDaemons(local: LocalNode, plan: BackendPlan): Promise<void> {
-    const specs = plan.parts.flatMap((p) => backendOf(p.config).daemons?.(p.config, local, p.peers, this.o.daemons) ?? []);
-    if (specs.length === 0 && !this.supervisor) return;
-    this.supervisor ??= new Supervisor({ dir: join(this.o.stateDir, 'daemons'), emit: (e) => this.o.emit(e), controls: { bird: birdDaemonControl } });
-    await this.supervisor.apply(specs);
-  }
-
-  private supervisor: Supervisor | undefined;
-
   /** Our ends into our Node object, when they are not there already. */
   private async publish(self: Node, plan: BackendPlan): Promise<void> {
     const data = JSON.stringify({ ...plan.ends, ...(this.judged === undefined ? {} : { judged: this.judged }), ...(this.problem === undefined ? {} : { problem: this.problem }) });
@@ -374,14 +426,14 @@ export class Agent {
       const next = acceptNetwork(text, this.config, this.local);
       this.problem = undefined;
       // Back to what was before while that is still in place: nothing to keep beside it.
-      if (next.backend.type !== this.config.backend.type) {
+      if (wayOf(next) !== wayOf(this.config)) {
         this.previous = this.config;
         this.known = { network: text, previous: this.known.network };
       } else {
         this.known = { ...this.known, network: text };
       }
       this.config = next;
-      this.o.emit({ type: 'network-changed', backend: next.backend.type });
+      this.o.emit({ type: 'network-changed', backend: wayOf(next) });
     } catch (e) {
       this.problem = messageOf(e);
       this.o.emit({ type: 'failed', doing: 'take over the new network configuration; the old one stays', error: messageOf(e) });
@@ -398,8 +450,8 @@ export class Agent {
       if (this.previous !== previous) return;
       this.previous = undefined;
       this.known = { network: this.known.network };
-      this.o.emit({ type: 'network-settled', backend: this.config.backend.type, left: previous.backend.type });
-      void this.reconcile('full');
+      this.o.emit({ type: 'network-settled', backend: wayOf(this.config), left: wayOf(previous) });
+      void this.reconcile('full').then(() => this.wireguardKeys.keepOnly([this.config, this.previous].flatMap((c) => (c?.backend.type === 'wireguard' ? [c.backend.generation] : []))));
     }, SETTLE_MS);
   }
 
@@ -408,19 +460,6 @@ export class Agent {
   /** Why the cluster's present configuration was not taken over. */
   private problem: string | undefined;
 
-  private async remember(local: LocalNode): Promise<void> {
-    await writeDurably(join(this.o.stateDir, 'node.json'), `${JSON.stringify(local)}\n`);
-  }
-
-  private async recall(): Promise<LocalNode | undefined> {
-    try {
-      const local = JSON.parse(await readFile(join(this.o.stateDir, 'node.json'), 'utf8')) as LocalNode;
-      return local.name === this.o.node && Array.isArray(local.podCidrs) ? local : undefined;
-    } catch {
-      return undefined;
-    }
-  }
-
   /** Pods and what connects them stay as they are: a stopped agent harms no traffic. */
   async stop(): Promise<void> {
     for (const stop of this.stops.splice(0)) stop();
@@ -428,25 +467,11 @@ export class Agent {
     await this.working;
     this.proxy?.close();
     await this.server?.close();
-    await this.supervisor?.close();
+    await this.daemons.close();
     await this.remover.close();
     this.hostPorts.close();
     await (this.ipam as Ipam | undefined)?.close();
     this.netlink.close();
     this.o.emit({ type: 'stopped' });
-  }
-}
-
-/**
- * The configuration the runtime finds. Flannel's form: a list, so that others can be chained behind. A runtime takes the highest of
- * `cniVersions` that it knows; one that does not know that key (containerd 1.6) takes `cniVersion`, and would refuse 1.1.0.
- */
-export const conflist = (): string =>
-  `${JSON.stringify({ cniVersion: '1.0.0', cniVersions: ['0.4.0', '1.0.0', '1.1.0'], name: 'podway', plugins: [{ type: 'podway-cni', capabilities: { ips: true, mac: true, portMappings: true, bandwidth: true } }] }, null, 2)}\n`;
-
-/** What a crash left of files that were being written: only those of this name, the directory may be shared. */
-async function removeTemporaries(dir: string, name: string): Promise<void> {
-  for (const file of await readdir(dir).catch(() => [])) {
-    if (isTemporary(file) && file.endsWith(`-${name}`)) await rm(join(dir, file), { force: true });
   }
 }

@@ -7,6 +7,7 @@ import { describeIssues, formatCidr, parseCidr, tryParseIpCidr } from '@podway/c
 import { PodwayError } from '@podway/errors';
 import { z } from 'zod';
 import { bgpProblems, type BgpSettings } from './bgp/settings.js';
+import { IMPLEMENTATIONS, wireguardProblems, type WireguardConfig } from './wireguard/settings.js';
 
 export interface VxlanConfig {
   readonly type: 'vxlan';
@@ -41,10 +42,10 @@ export interface NoneConfig {
   readonly type: 'none';
 }
 
-export type BackendConfig = VxlanConfig | HostGwConfig | IpipConfig | BgpSettings | NoneConfig;
+export type BackendConfig = VxlanConfig | HostGwConfig | IpipConfig | WireguardConfig | BgpSettings | NoneConfig;
 export type BackendType = BackendConfig['type'];
 
-export const WIRINGS = ['bridge'] as const;
+export const WIRINGS = ['bridge', 'ptp'] as const;
 export type WiringType = (typeof WIRINGS)[number];
 
 export const PROXIES = ['podway', 'none'] as const;
@@ -57,11 +58,17 @@ export interface NetworkConfig<B extends BackendConfig = BackendConfig> {
   readonly mtu?: number;
   /** How a pod is connected to its node. */
   readonly wiring: WiringType;
+  /** ptp: the pods' next hop is 169.254.1.1 and fe80::ecee:eeee:eeee:eeee, and no address of the range. */
+  readonly gateway?: 'link-local';
   readonly bridge: string;
   /** Masquerade what leaves the cluster. */
   readonly masquerade: boolean;
   /** Who realises Services: this agent, or somebody else (kube-proxy). */
   readonly proxy: ProxyType;
+  /** pools: nodes claim blocks of IPPool objects; else each has the ranges of its Node object. */
+  readonly ipam?: 'pools';
+  /** Make the networks of the annotation k8s.v1.cni.cncf.io/networks; false where Multus does. */
+  readonly furtherInterfaces: boolean;
 }
 
 const cidr = z.string().refine((s) => tryParseIpCidr(s) !== undefined, 'not a range in CIDR notation');
@@ -75,7 +82,10 @@ const schema = z.object({
   EnableIPv4: z.boolean().optional(),
   EnableIPv6: z.boolean().optional(),
   Wiring: z.enum(WIRINGS).default('bridge'),
+  Gateway: z.enum(['host', 'link-local']).default('host'),
   Bridge: ifname.default('cni0'),
+  IPAM: z.enum(['podCIDR', 'pools']).default('podCIDR'),
+  FurtherInterfaces: z.boolean().default(true),
   Masquerade: z.boolean().default(true),
   Proxy: z.enum(PROXIES).default('podway'),
   MTU: mtu.optional(),
@@ -88,6 +98,12 @@ const schema = z.object({
     CrossSubnet: z.boolean().optional(),
     DF: z.enum(OUTER_DF).default('unset'),
     MTU: mtu.optional(),
+    ListenPort: z.number().int().min(1).max(65535).default(51820),
+    PSK: z.string().optional(),
+    PersistentKeepaliveInterval: z.number().int().min(0).max(65535).default(0),
+    Implementation: z.enum(IMPLEMENTATIONS).default('auto'),
+    KeyGeneration: z.number().int().min(0).max(1_000_000).default(0),
+    KeyNodes: z.array(z.string()).optional(),
     ASN: z.number().int().default(64512),
     Mesh: z.boolean().default(true),
     Reflectors: z.array(z.string()).default([]),
@@ -112,6 +128,10 @@ const BACKENDS: { readonly [T in BackendType]: (raw: Raw) => Extract<BackendConf
   vxlan: (b) => ({ type: 'vxlan', vni: b.VNI, port: b.Port, ...vtepNames(b.VNI, b.Device), crossSubnet: b.CrossSubnet ?? b.DirectRouting ?? false, df: b.DF }),
   'host-gw': () => ({ type: 'host-gw' }),
   ipip: (b) => ({ type: 'ipip', device: b.Device ?? 'flannel.ipip', crossSubnet: b.CrossSubnet ?? b.DirectRouting ?? false }),
+  wireguard: (b) => defined({
+    type: 'wireguard' as const, device: b.Device ?? 'podway.wg', port: b.ListenPort, implementation: b.Implementation, keepalive: b.PersistentKeepaliveInterval,
+    presharedKey: b.PSK || undefined, generation: b.KeyGeneration, renew: b.KeyNodes,
+  }),
   bgp: (b) => defined({
     type: 'bgp' as const, asn: b.ASN, mesh: b.Mesh, reflectors: b.Reflectors, clusterId: b.ClusterID, password: b.Password, holdTime: b.HoldTime,
     peers: b.Peers.map((p) => defined({
@@ -164,12 +184,14 @@ export function parseNetworkConfig(text: string): NetworkConfig {
   const asked = c.MTU ?? c.Backend.MTU;
   const backend = BACKENDS[type](c.Backend);
   if (backend.type === 'ipip' && clusterCidrs.some((r) => r.includes(':'))) {
-    throw bad('Backend.Type: "ipip" carries IPv4 packets only, and IPv6Network is set: use vxlan, host-gw or bgp for IPv6');
+    throw bad('Backend.Type: "ipip" carries IPv4 packets only, and IPv6Network is set: use vxlan, host-gw, wireguard or bgp for IPv6');
   }
-  const wrong = backend.type === 'bgp' ? bgpProblems(backend) : [];
+  const wrong = backend.type === 'bgp' ? bgpProblems(backend) : backend.type === 'wireguard' ? wireguardProblems(backend) : [];
   if (wrong.length) throw bad(wrong.join('; '));
+  const linkLocal = c.Gateway === 'link-local';
+  if (linkLocal && c.Wiring !== 'ptp') throw bad(`Gateway: link-local goes with wiring ptp; wiring ${c.Wiring} has its gateway on the bridge`);
   return {
-    clusterCidrs, wiring: c.Wiring, bridge: c.Bridge, masquerade: c.Masquerade, proxy: c.Proxy, ...(asked === undefined ? {} : { mtu: asked }),
+    clusterCidrs, wiring: c.Wiring, ...(linkLocal ? { gateway: 'link-local' as const } : {}), bridge: c.Bridge, masquerade: c.Masquerade, proxy: c.Proxy, ...(c.IPAM === 'pools' ? { ipam: 'pools' as const } : {}), furtherInterfaces: c.FurtherInterfaces, ...(asked === undefined ? {} : { mtu: asked }),
     backend,
   };
 }

@@ -23,6 +23,8 @@ export type AgentEvent =
   /** Rules of Services were brought in line: how many Services there are, what was changed, flows that were forgotten. */
   | { readonly type: 'services'; readonly services: number; readonly changes: number; readonly forgotten: number; readonly ms: number }
   | { readonly type: 'service-problem'; readonly service: string; readonly reason: string }
+  | { readonly type: 'block-claimed'; readonly cidr: string; readonly pool: string }
+  | { readonly type: 'block-released'; readonly cidr: string }
   | { readonly type: 'api-lost'; readonly error: string }
   | { readonly type: 'failed'; readonly doing: string; readonly error: string }
   | ({ readonly type: 'cni' } & CniEvent)
@@ -51,6 +53,8 @@ export function eventLine(e: AgentEvent): string {
     case 'network-settled': return `all nodes use ${e.backend}; ${e.left} is taken down`;
     case 'services': return `services: ${e.services} known, ${e.changes} elements changed${e.forgotten ? `, ${e.forgotten} flows forgotten` : ''} (${e.ms.toFixed(1)} ms)`;
     case 'service-problem': return `Service ${e.service} is not realised in full: ${e.reason}`;
+    case 'block-claimed': return `claimed block ${e.cidr} of pool ${e.pool}`;
+    case 'block-released': return `released block ${e.cidr}: no pod has an address of it`;
     case 'api-lost': return `the API server is out of reach: ${e.error}`;
     case 'failed': return `${e.doing}: ${e.error}`;
     case 'daemon-started': return `${e.daemon} runs${e.again ? ' again' : ''} (pid ${e.pid}), after ${e.ms.toFixed(0)} ms`;

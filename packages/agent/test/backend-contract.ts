@@ -4,10 +4,10 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Netns, RtNetlink } from '@podway/kernel';
+import { kernelHas, Netns, publicKeyOf, RtNetlink } from '@podway/kernel';
 import { apply, diff, emptyState, mergeStates, observe, podwayOwnership, type NetnsState } from '@podway/netstate';
-import { backendOf, parseNetworkConfig, planBackends, podMtu, type LocalNode, type NetworkConfig, type Peer } from '../src/index.js';
-import { inNs, lines } from './network.js';
+import { backendOf, parseNetworkConfig, planBackends, podMtu, wayOf, type LocalNode, type NetworkConfig, type Peer } from '../src/index.js';
+import { inNs, lines, needsRoot } from './network.js';
 
 export interface BackendCase {
   /** The `Backend` of a net-conf.json. */
@@ -23,13 +23,19 @@ export interface BackendCase {
   readonly skipForms: string | false;
 }
 
+/** What of WireGuard can be made in this kernel without a program. */
+const IMPLEMENTATION = needsRoot || !kernelHas('link', 'wireguard') ? 'userspace' : 'kernel';
+const privateKeyOfNode = (n: number): string => Buffer.alloc(32, n).toString('base64');
+export const keyOfNode = (n: number): string => publicKeyOf(privateKeyOfNode(n));
+const secrets = (name: string): string | undefined => [1, 101].map((n) => privateKeyOfNode(n)).find((k) => publicKeyOf(k) === name);
+
 export const local = (uplink: Partial<LocalNode['uplink']> = {}): LocalNode => ({
-  name: 'm1', podCidrs: ['10.244.0.0/24'], uplink: { dev: 'eth0', address: '172.18.0.2', prefix: 16, mtu: 1500, ...uplink },
+  name: 'm1', podCidrs: ['10.244.0.0/24'], wireguard: { implementation: IMPLEMENTATION, publicKeys: { 0: keyOfNode(1), 1: keyOfNode(101) } }, uplink: { dev: 'eth0', address: '172.18.0.2', prefix: 16, mtu: 1500, ...uplink },
 });
 
 /** Node n of the same kind, as it publishes itself. */
 export function peer(config: NetworkConfig, n: number): Peer {
-  const self = { ...local({ address: `172.18.0.${n + 1}` }), name: `m${n}`, podCidrs: [`10.244.${n - 1}.0/24`] };
+  const self = { ...local({ address: `172.18.0.${n + 1}` }), name: `m${n}`, podCidrs: [`10.244.${n - 1}.0/24`], wireguard: { implementation: IMPLEMENTATION, publicKeys: { 0: keyOfNode(n), 1: keyOfNode(100 + n) } } } as const;
   return { name: self.name, podCidrs: self.podCidrs, ends: planBackends(config, undefined, self, []).ends };
 }
 
@@ -52,7 +58,7 @@ export function backendContract(c: BackendCase): void {
     for (const p of peers) {
       assert.equal(backend.refuses(config, local(), p), undefined);
       assert.deepEqual(JSON.parse(JSON.stringify(p.ends)), p.ends);
-      assert.deepEqual([p.ends.uses, Object.keys(p.ends.accepts)], [c.settings.Type, [c.settings.Type]]);
+      assert.deepEqual([p.ends.uses, Object.keys(p.ends.accepts)], [wayOf(config), [wayOf(config)]]);
     }
     const stranger = backend.refuses(config, local(), { ...peers[0]!, ends: { publicIP: '172.18.0.9', uses: 'none', accepts: { none: {} } } });
     if (c.foreign) assert.match(stranger ?? '', c.foreign);
@@ -63,9 +69,10 @@ export function backendContract(c: BackendCase): void {
     const [both, turned, one, none] = [state(peers), state([...peers].reverse()), state(peers.slice(0, 1)), state([])];
     assert.deepEqual(diff(both, turned, podwayOwnership(() => true)), []);
     assert.deepEqual(state(peers), both, 'twice the same');
-    for (const kind of ['routes', 'neighbours', 'fdb'] as const) {
-      assert.equal(both[kind].length - none[kind].length, 2 * (one[kind].length - none[kind].length), `${kind}: as many for each peer`);
-      for (const o of one[kind]) assert.ok(both[kind].some((x) => JSON.stringify(x) === JSON.stringify(o)));
+    for (const kind of ['routes', 'neighbours', 'fdb', 'wireguardPeers'] as const) {
+      const count = (s: NetnsState): number => s[kind]?.length ?? 0;
+      assert.equal(count(both) - count(none), 2 * (count(one) - count(none)), `${kind}: as many for each peer`);
+      for (const o of one[kind] ?? []) assert.ok(both[kind]!.some((x) => JSON.stringify(x) === JSON.stringify(o)));
     }
     const wanted = c.routes === 'one a pod range' ? 1 : 0;
     for (const p of peers) for (const cidr of p.podCidrs) assert.equal(both.routes.filter((r) => r.dst === cidr).length, wanted);
@@ -83,11 +90,11 @@ export function backendContract(c: BackendCase): void {
       });
       const ownership = podwayOwnership((a) => a.address.startsWith('10.244.'));
       const before = observe(ns);
-      const first = apply(ns, diff(state(peers), before, ownership));
+      const first = apply(ns, diff(state(peers), before, ownership), { secrets });
       assert.deepEqual(first.failed.map((f) => f.error.message), []);
       assert.deepEqual(diff(state(peers), observe(ns), ownership), []);
       for (const [command, output] of c.forms) assert.deepEqual(lines(inNs(ns, ...command.split(' '))).sort(), [...output].sort(), command);
-      const left = apply(ns, diff(state(peers.slice(0, 1)), observe(ns), ownership));
+      const left = apply(ns, diff(state(peers.slice(0, 1)), observe(ns), ownership), { secrets });
       assert.deepEqual(left.failed, []);
       assert.deepEqual(observe(ns).routes.filter((r) => r.dst === '10.244.2.0/24'), []);
       apply(ns, diff(emptyState('none'), observe(ns), ownership));

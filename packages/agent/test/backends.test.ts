@@ -34,6 +34,19 @@ const cases: BackendCase[] = [
     forms: [['ip -4 route show dev flannel.ipip', ['10.244.1.0/24 via 172.18.0.3 proto 112 onlink', '10.244.2.0/24 via 172.18.0.4 proto 112 onlink']]],
   },
   {
+    settings: { Type: 'wireguard' }, overhead: { inet: 60, inet6: 80 }, routes: 'one a pod range', foreign: /it does not take WireGuard; it uses none/,
+    skipForms: needsRoot || (kernelHas('link', 'wireguard') ? false : 'this kernel lacks the module wireguard; wireguard-network.test.ts has a program in its place'),
+    forms: [
+      ['ip -4 route show dev podway.wg', ['10.244.1.0/24 proto 112 scope link', '10.244.2.0/24 proto 112 scope link']],
+      ['ip -4 route show type blackhole', ['blackhole 10.244.0.0/16 proto 112 metric 4096']],
+    ],
+  },
+  {
+    settings: { Type: 'wireguard', KeyGeneration: 1, ListenPort: 4500, Device: 'wg0' }, overhead: { inet: 60, inet6: 80 }, routes: 'one a pod range', foreign: /it does not take WireGuard/,
+    skipForms: needsRoot || (kernelHas('link', 'wireguard') ? false : 'this kernel lacks the module wireguard; wireguard-network.test.ts has a program in its place'),
+    forms: [['ip -4 route show dev wg01', ['10.244.1.0/24 proto 112 scope link', '10.244.2.0/24 proto 112 scope link']]],
+  },
+  {
     settings: { Type: 'bgp' }, overhead: { inet: 0, inet6: 0 }, routes: { madeBy: 'BIRD' }, foreign: /it does not speak BGP; it uses none/, skipForms: needsRoot,
     forms: [['ip -4 route show', ['blackhole 10.244.0.0/24 proto 112 metric 4096', connected]]],
   },

@@ -52,10 +52,11 @@ for (const [mbit, burst] of [[10, 2 ** 32 - 1], [100, 2 ** 31 - 1]] as const) {
     }));
 }
 
-test('what is asked is what stands; DEL, GC and a start of the agent leave nothing; nothing asked makes nothing', { skip }, () =>
+for (const wiring of ['bridge', 'ptp']) test(`wiring ${wiring}: what is asked is what stands; DEL, GC and a start of the agent leave nothing; nothing asked makes nothing`, { skip }, () =>
   withNetwork(async (net) => {
     const node = net.addNode(0);
-    await node.start();
+    const network = JSON.stringify({ Network: '10.244.0.0/16', Wiring: wiring, Backend: { Type: 'vxlan' } });
+    await node.start({ network });
     await node.ready();
     const rows: [Bandwidth, string[]][] = [
       [{}, []],
@@ -77,7 +78,7 @@ test('what is asked is what stands; DEL, GC and a start of the agent leave nothi
     RtNetlink.with(node.ns, (nl) => nl.createLink({ kind: 'ifb', name: 'ifbforeign' }));
     const before = standing(node);
     await node.stop();
-    await (await node.start(), node.ready());
+    await (await node.start({ network }), node.ready());
     assert.deepEqual(node.seen('changed'), [], 'a start changes nothing');
     assert.deepEqual(standing(node), before.filter((w) => !w.includes('default/x')), 'but takes what is of no record');
     assert.equal((await node.cni('GC', {}, conf('1.1.0', { 'cni.dev/valid-attachments': [{ containerID: 'a', ifname: 'eth0' }] }))).code, 0);

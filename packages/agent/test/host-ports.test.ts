@@ -79,6 +79,50 @@ for (const bridged of ['1', '0']) test(`bridged packets ${bridged === '1' ? 'are
     }
   }));
 
+for (const gateway of ['host', 'link-local']) test(`wiring ptp, ${gateway} gateway: from everywhere, the pod itself among them; 127.0.0.1 only where a pod asked; lost and mended`, { skip }, () =>
+  withNetwork(async (net) => {
+    const node = net.addNode(0);
+    const network = JSON.stringify({ Network: '10.244.0.0/16', Wiring: 'ptp', Gateway: gateway, Backend: { Type: 'vxlan' } });
+    await node.start({ network, resyncMs: 50 });
+    await node.ready();
+    const [web, neighbour] = [net.pod('web'), net.pod('neighbour')];
+    await added(node, web, { hostPort: 8080, containerPort: 80 }, { hostPort: 5353, containerPort: 53, protocol: 'udp' });
+    await net.added(node, neighbour);
+    const end = await tellWho(web.ns, 'web', 80);
+    await serve(net, web.ns, 53);
+    const self = gateway === 'host' ? '10.244.0.1' : M1;
+    const rows: [what: string, from: typeof web.ns, to: string, source: string][] = [
+      ['from outside', net.outside, M1, OUTSIDE],
+      ['from the node, by its address', node.ns, M1, M1],
+      ['from the node, by 127.0.0.1', node.ns, '127.0.0.1', self],
+      ['from a pod of the same node', neighbour.ns, M1, self],
+      ['from the pod itself', web.ns, M1, self],
+    ];
+    const all = async (): Promise<void> => {
+      for (const [what, from, to, source] of rows) {
+        assert.equal(await ask(from, to, 8080), `web sees ${source}`, `TCP ${what}`);
+        const udp = await probe(net, from, to, 5353);
+        assert.deepEqual([udp.answered, udp.sources], [udp.sent, [source]], `UDP ${what}: ${JSON.stringify(udp)}`);
+      }
+    };
+    try {
+      await all();
+      const hostOf = (name: string): string => node.state().links.find((l) => l.alias?.includes(`default/${name} `))?.name ?? '';
+      const switchOf = (name: string): string => `net.ipv4.conf.${hostOf(name)}.route_localnet`;
+      assert.deepEqual([readSysctl(node.ns, switchOf('web')), readSysctl(node.ns, switchOf('neighbour'))], ['1', '0']);
+      assert.equal((await node.cni('CHECK', web.vars, mapped({ hostPort: 8080, containerPort: 80 }))).code, 0);
+      inNs(node.ns, 'sysctl', '-qw', `${switchOf('web')}=0`);
+      inNs(node.ns, 'nft', 'delete', 'table', 'inet', 'podway');
+      await until('the agent has mended it', () => readSysctl(node.ns, switchOf('web')) === '1' && inNs(node.ns, 'nft', 'list', 'tables').includes('podway'));
+      await all();
+      assert.deepEqual(await node.cni('DEL', web.vars), { code: 0, out: undefined, stderr: '' });
+      assert.equal(await ask(net.outside, M1, 8080), 'ECONNREFUSED', 'after DEL');
+      assert.deepEqual(elements(node), []);
+    } finally {
+      end();
+    }
+  }));
+
 test('SCTP is translated there and back', { skip }, () =>
   withNode(async (node, net) => {
     const pod = net.pod('s');

@@ -14,6 +14,7 @@ import { BACKEND_TYPES, parseNetworkConfig, podMtu, WIRINGS, type BackendType, t
 import { needsBird } from './bgp-fixture.js';
 import { needsRoot, pathOf, plansOf, until, withNetwork, type Families, type TestNetwork, type TestNode, type TestPod } from './network.js';
 import { ask, digestOf, echo, Listeners } from './talk.js';
+import { endPrograms, needsWireguard, wireguardGo } from './wireguard-fixture.js';
 
 type Family = 'inet' | 'inet6';
 
@@ -22,6 +23,10 @@ interface Mode {
   readonly settings?: object;
   /** What is around a pod's packet on the underlay, Ethernet apart. */
   readonly around: (underlay: Family) => readonly string[];
+  /** The family of the underlay, where it is not that of the pods. */
+  readonly over?: (families: Families) => Family;
+  /** Nobody sees on the underlay what is inside. */
+  readonly sealed?: true;
   /** Bytes of the underlay's MTU that are kept free for ways which are not taken here. */
   readonly spare?: (families: Families) => number;
   /** Words: this kernel or machine cannot. */
@@ -35,12 +40,17 @@ interface Mode {
 const bare = (): readonly string[] => [];
 const IP = { inet: 'ipv4', inet6: 'ipv6' } as const;
 
+const kernelHasWireguard = !needsRoot && kernelHas('link', 'wireguard');
+
 const MODES: { readonly [T in BackendType]: readonly Mode[] } = {
   vxlan: [
     { around: (underlay) => [IP[underlay], 'udp', 'vxlan', 'ethernet'] },
     { settings: { CrossSubnet: true }, around: bare, spare: (families) => (families === '4' ? 50 : 70) },
   ],
   'host-gw': [{ around: bare }],
+  wireguard: [{
+    around: (underlay) => [IP[underlay], 'udp', 'wireguard'], sealed: true, over: (families) => (families === '6' ? 'inet6' : 'inet'), skip: !kernelHasWireguard && needsWireguard,
+  }],
   bgp: [{ settings: { HoldTime: 6 }, around: bare, skip: needsBird }],
   ipip: [{
     around: (underlay) => [IP[underlay]], skip: !needsRoot && !kernelHas('link', 'ipip') && 'this kernel lacks the module ipip',
@@ -92,7 +102,7 @@ describe('every way', { concurrency: 4 }, () => {
   for (const c of cases) {
     const { refused } = c.mode;
     if (refused?.families.includes(c.families)) test(`${titleOf(c)}: refused in words`, () => assert.throws(() => parseNetworkConfig(textOf(c)), refused.says));
-    else test(titleOf(c), { skip: needsRoot || c.mode.skip || false }, (t) => withNetwork((net) => run(t, net, c), c.families));
+    else test(titleOf(c), { skip: needsRoot || c.mode.skip || false }, (t) => withNetwork((net) => run(t, net, c).finally(() => endPrograms(net.nodes)), c.families));
   }
 });
 
@@ -105,13 +115,13 @@ async function run(t: TestContext, net: TestNetwork, c: Case): Promise<void> {
   const plans = plansOf(c.families).map((p) => ({ ...p, family: p.any.includes(':') ? ('inet6' as const) : ('inet' as const) }));
   const nodes = [net.addNode(0), net.addNode(1)];
   for (const n of nodes) {
-    // What runs beside the agent (BIRD) belongs into the node's namespace, which is not this process's.
+    // What runs beside the agent (BIRD, wireguard-go) belongs into the node's namespace, which is not this process's.
     const dir = mkdtempSync(join(net.dir, 'd'));
-    await n.start({ network: textOf(c), daemons: { dir, wrap: ['nsenter', `--net=${pathOf(n.ns)}`] } });
+    await n.start({ network: textOf(c), daemons: { dir, wrap: ['nsenter', `--net=${pathOf(n.ns)}`] }, wireguardGo: wireguardGo(n) });
   }
   for (const n of nodes) await n.ready();
   c.mode.routes?.(nodes, c.families);
-  await until('every node has a way to the other', () => nodes.every((n, i) => RtNetlink.with(n.ns, (nl) => plans.every((p) => nl.routes().some((r) => r.dst === p.podCidr(1 - i) && r.gateway !== undefined)))), 20_000);
+  await until('every node has a way to the other', () => nodes.every((n, i) => RtNetlink.with(n.ns, (nl) => plans.every((p) => nl.routes().some((r) => r.dst === p.podCidr(1 - i) && r.type === 'unicast')))), 20_000);
   const pods: Pod[] = [];
   for (const [name, node] of [['a', nodes[0]!], ['b', nodes[0]!], ['c', nodes[1]!], ['d', nodes[1]!]] as const) {
     const pod = net.pod(name);
@@ -178,15 +188,21 @@ async function largest(net: TestNetwork, c: Case, nodes: readonly TestNode[], po
     assert.equal(await echo(from.ns, at(to, family), mtu), 'answered', `${mtu} bytes with DF`);
     assert.equal(await echo(from.ns, at(to, family), mtu + 1), 'EMSGSIZE', `${mtu + 1} bytes with DF`);
     const frames: DecodedPacket[] = [];
+    const carries = (f: DecodedPacket): boolean => innermost(f)?.ip.src === at(from, family) && innermost(f)?.ip.dst === at(to, family);
+    const node = plansOf(c.families)[0]!.nodeAddress(0);
+    // Larger than any packet of pods: only the largest one can be in it.
+    const conceals = (f: DecodedPacket): boolean => f.layers.some((l) => l.type === 'wireguard') && innermost(f)?.ip.src === node && f.originalLength - f.layers[0]!.headerLength > mtu;
     const request = await until('the request is on the underlay', () => {
       frames.push(...capture.read().map((p) => decode(p.bytes, capture.linkType, { originalLength: p.length, vxlanPorts: [8472] })));
-      return frames.find((f) => innermost(f)?.ip.src === at(from, family) && innermost(f)?.ip.dst === at(to, family));
+      return frames.find(c.mode.sealed ? conceals : carries);
     });
     const inner = innermost(request)!;
     const layers = request.layers.map((l) => l.type as string);
     const underlay: Family = layers[1] === 'ipv6' ? 'inet6' : 'inet';
-    assert.deepEqual(layers.slice(0, inner.index), ['ethernet', ...c.mode.around(underlay)], `around ${at(from, family)} → ${at(to, family)}`);
-    assert.equal(underlay, family, 'on the underlay of its own family');
+    const around = ['ethernet', ...c.mode.around(underlay)];
+    assert.deepEqual(layers.slice(0, c.mode.sealed ? around.length : inner.index), around, `around ${at(from, family)} → ${at(to, family)}`);
+    assert.equal(underlay, c.mode.over?.(c.families) ?? family, 'on the underlay of its own family, or of the one there is');
+    if (c.mode.sealed) assert.deepEqual(frames.filter(carries), [], 'nothing is seen of what is inside');
     assert.ok(!layers.includes('ipv6-fragment'), 'whole');
     const config = parseNetworkConfig(textOf(c));
     const outer = request.originalLength - request.layers[0]!.headerLength;

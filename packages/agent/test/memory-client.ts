@@ -60,13 +60,19 @@ export class MemoryClient implements ObjectClient {
   create<T extends KubeObject>(kind: ObjectKind<T>, object: T): Promise<T> {
     return Promise.resolve().then(() => {
       this.check();
+      const { name = '', namespace } = object.metadata ?? {};
+      if (this.objects.has(this.key(kind, name, namespace))) throw new PodwayError('KUBE_ALREADY_EXISTS', `${kind.plural} "${name}" already exists`);
       this.put(kind, object);
       return object;
     });
   }
 
   update<T extends KubeObject>(kind: ObjectKind<T>, object: T): Promise<T> {
-    return this.create(kind, object);
+    return Promise.resolve().then(() => {
+      this.check();
+      this.put(kind, object);
+      return object;
+    });
   }
 
   async patch<T extends KubeObject>(kind: ObjectKind<T>, target: { name: string; namespace?: string }, patch: unknown): Promise<T> {

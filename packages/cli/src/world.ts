@@ -5,12 +5,12 @@ import { openLab } from './lab.js';
 
 /** The caller closes `live`. */
 export async function labWorld(name: string): Promise<ReadWorld> {
-  const [{ worldSource, readRecords }, { readWorld }, { Nodes }] = await Promise.all([
-    import('@podway/lab/client'), import('@podway/trace'), import('@podway/kube'),
+  const [{ worldSource, readRecords }, { readWorld }, { nodesWithRanges }] = await Promise.all([
+    import('@podway/lab/client'), import('@podway/trace'), import('@podway/agent'),
   ]);
   const { state, layout, client } = await openLab(name);
   try {
-    return readWorld(worldSource(layout, state, await client.list(Nodes), await readRecords(layout.pods)));
+    return readWorld(worldSource(layout, state, await nodesWithRanges(client), await readRecords(layout.pods)));
   } finally {
     client.close();
   }

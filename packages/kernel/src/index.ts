@@ -42,8 +42,10 @@ export { GenlSocket, type GenlFamily } from './genl/genetlink.js';
 export { deviceFeatures, setDeviceFeatures, type DeviceFeature, type DeviceFeatures } from './genl/ethtool.js';
 export * from './wireguard/types.js';
 export { generatePresharedKey, generatePrivateKey, publicKeyOf } from './wireguard/keys.js';
-export { openKernelWireguard } from './wireguard/kernel.js';
-export { openUserspaceWireguard, WIREGUARD_SOCKET_DIR } from './wireguard/uapi.js';
+export { openKernelWireguard, readKernelWireguard, setKernelWireguard } from './wireguard/kernel.js';
+export { openUserspaceWireguard, wireguardSocket, WIREGUARD_SOCKET_DIR } from './wireguard/uapi.js';
+export { readUserspaceWireguard, setUserspaceWireguard } from './wireguard/uapi-sync.js';
+export { createTun, hasTun } from './netlink/tun.js';
 export { listSockets, LISTENING, type SocketInfo, type SocketProtocol, type SocketQuery, type SocketState, type TcpInfo } from './netlink/sockdiag.js';
 export {
   Conntrack, conntrackMatcher, deleteConntrackRequest, type ConntrackEntry, type ConntrackFilter, type ConntrackTuple,

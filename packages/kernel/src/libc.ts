@@ -39,6 +39,8 @@ export const c = {
     fd: number, buf: Uint8Array, len: number, flags: number, addr: Uint8Array, addrlen: number) => number,
   recv: libc.func('intptr_t recv(int fd, void *buf, size_t len, int flags)') as (
     fd: number, buf: Uint8Array, len: number, flags: number) => number,
+  ioctl: libc.func('int ioctl(int fd, unsigned long request, void *argument)') as (fd: number, request: number, argument: Uint8Array) => number,
+  ioctlValue: libc.func('ioctl', 'int', ['int', 'unsigned long', 'unsigned long']) as (fd: number, request: number, value: number) => number,
   flock: libc.func('int flock(int fd, int operation)') as (fd: number, operation: number) => number,
   poll: libc.func('int poll(void *fds, unsigned long nfds, int timeout)'),
 } as const;

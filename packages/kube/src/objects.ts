@@ -18,6 +18,33 @@ export type Service = core.Service;
 export type Endpoints = core.Endpoints;
 export type EndpointSlice = discovery.EndpointSlice;
 
+/** A further network that pods can ask for by name. Source: the Network Plumbing Working Group's de-facto standard. */
+export interface NetworkAttachmentDefinition extends KubeObject {
+  readonly spec?: {
+    /** A CNI configuration or configuration list, as JSON text. */
+    readonly config?: string;
+  };
+}
+
+/** A range from which nodes claim blocks. */
+export interface IPPool extends KubeObject {
+  readonly spec?: {
+    readonly cidr?: string;
+    /** Prefix length of a block; 26, or 122 for IPv6. */
+    readonly blockSize?: number;
+    /** Label selector: the nodes that may claim. All when absent. */
+    readonly nodeSelector?: string;
+    /** No block is claimed any more; those that are stay. */
+    readonly disabled?: boolean;
+  };
+}
+
+/** A part of a pool that a node holds. */
+export interface IPBlock extends KubeObject {
+  readonly spec?: { readonly cidr?: string; readonly node?: string; readonly pool?: string; /** When, to the millisecond: a node's first block carries its own addresses. */ readonly claimed?: string };
+  readonly status?: { readonly used?: number; readonly free?: number };
+}
+
 /**
  * What must be known of a kind to form its REST address:
  * `/api/v1/...` for the core group (`group: ''`), `/apis/GROUP/VERSION/...` for the others.
@@ -59,4 +86,14 @@ export const EndpointSlices: ObjectKind<EndpointSlice> = {
 /** The older form, which kubectl's `describe service` and older tools read. */
 export const EndpointsKind: ObjectKind<Endpoints> = {
   group: '', version: 'v1', kind: 'Endpoints', plural: 'endpoints', singular: 'endpoints', shortNames: ['ep'], namespaced: true,
+};
+export const NetworkAttachmentDefinitions: ObjectKind<NetworkAttachmentDefinition> = {
+  group: 'k8s.cni.cncf.io', version: 'v1', kind: 'NetworkAttachmentDefinition', plural: 'network-attachment-definitions', singular: 'network-attachment-definition',
+  shortNames: ['net-attach-def'], namespaced: true,
+};
+export const IPPools: ObjectKind<IPPool> = {
+  group: 'podway.io', version: 'v1alpha1', kind: 'IPPool', plural: 'ippools', singular: 'ippool', shortNames: [], namespaced: false,
+};
+export const IPBlocks: ObjectKind<IPBlock> = {
+  group: 'podway.io', version: 'v1alpha1', kind: 'IPBlock', plural: 'ipblocks', singular: 'ipblock', shortNames: [], namespaced: false,
 };

@@ -9,7 +9,7 @@ export { down, type Removed } from './cluster/down.js';
 export {
   execInContainer, execInNamespaces, execInNode, exposedName, readRecords, type CommandLine, type NamespaceLetter, type PodRecord,
 } from './runtime/record.js';
-export { worldSource } from './cluster/world.js';
+export { worldSource, wireguardDirOf } from './cluster/world.js';
 export { askLab, type ControlRequest, type InstallResult, type MembershipResult, type Step } from './cluster/control.js';
 export { routerName, segmentOf, speakingRouters, underlayParts, type LabRack, type LabTunnel } from './cluster/racks.js';
 export type { Relay } from './cluster/port-relay.js';

@@ -74,7 +74,7 @@ spec:
     assert.match(await ok('cluster-info --context podway-test'), new RegExp(`Kubernetes control plane is running at .*${r.url}`));
     assert.match(await ok('version'), /Server Version: v1\.32/);
     const kinds = table(await ok('api-resources --sort-by=name'));
-    assert.deepEqual(kinds.map((c) => c[0]).slice(1), ['configmaps', 'endpoints', 'endpointslices', 'events', 'namespaces', 'nodes', 'pods', 'services']);
+    assert.deepEqual(kinds.map((c) => c[0]).slice(1), ['configmaps', 'endpoints', 'endpointslices', 'events', 'ipblocks', 'ippools', 'namespaces', 'network-attachment-definitions', 'nodes', 'pods', 'services']);
     assert.deepEqual(kinds.find((c) => c[0] === 'pods'), ['pods', 'po', 'v1', 'true', 'Pod']);
   });
 

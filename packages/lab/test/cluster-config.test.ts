@@ -21,7 +21,7 @@ function mistakes(text: string): string[] {
 test('an empty lab is the default one without pods', () => {
   const c = parseLabFile(HEAD, 'lab.yaml');
   assert.deepEqual(c.nodes.map((n) => [n.name, n.address]), [['m1', '172.18.0.2'], ['m2', '172.18.0.3'], ['m3', '172.18.0.4']]);
-  assert.deepEqual(c.network, { clusterCIDR: '10.244.0.0/16', nodeMask: 24, backend: { type: 'vxlan', vni: 1, port: 8472, crossSubnet: false }, mtu: undefined, masquerade: true, serviceCIDR: '10.96.0.0/12', proxy: 'podway' });
+  assert.deepEqual(c.network, { clusterCIDR: '10.244.0.0/16', nodeMask: 24, backend: { type: 'vxlan', vni: 1, port: 8472, crossSubnet: false }, wiring: 'bridge', gateway: 'host', ipam: 'podCIDR', blockSize: 26, mtu: undefined, masquerade: true, serviceCIDR: '10.96.0.0/12', proxy: 'podway' });
   assert.deepEqual(c.pods, []);
   assert.equal(defaultLab('x', 5).nodes.length, 5);
   assert.deepEqual(defaultLab('x', 1).pods.map((p) => p.name), ['web-a', 'web-b']);

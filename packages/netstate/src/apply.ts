@@ -3,19 +3,20 @@
  *
  * Adding goes from the ground up, so that nothing is announced before what it rests on works:
  * firewall tables first (no packet slips through before its rule), links, sysctls (they need the
- * device), addresses, neighbours and FDB entries, and the route last, because with a route but no
+ * device), addresses, WireGuard peers, neighbours and FDB entries, and the route last, because with a route but no
  * neighbour the kernel would begin to ARP for the gateway. Routes that go, go first; what they rested
  * on goes last, when every route that stays has been moved elsewhere: a change loses no packet.
  * All requests of one phase travel in one batch. A refusal does not stop the rest; every one is
  * returned with its change.
  */
 import {
-  addAddrRequest, addFdbRequest, addNeighRequest, addQdiscRequest, addRedirectRequest, addRouteRequest, addRuleRequest, createRequests, deleteAddrRequest, deleteFdbRequest,
+  addAddrRequest, addFdbRequest, addNeighRequest, addQdiscRequest, addRedirectRequest, addRouteRequest, addRuleRequest, createRequests, createTun, deleteAddrRequest, deleteFdbRequest,
   deleteNeighRequest, deleteQdiscRequest, deleteRequest, deleteRouteRequest, deleteRuleRequest, Nftables, PROTOCOL, replaceQdiscRequest, RtNetlink, setBridgeRequest, setPortRequest, setRequest,
   writeSysctl, type AddrSpec, type BridgeAttributes, type FdbSpec, type LinkSpec, type NeighSpec, type Netns, type Request, type RouteSpec, type RuleSpec,
 } from '@podway/kernel';
 import { PodwayError, isPodwayError } from '@podway/errors';
 import { describe, type Change } from './diff.js';
+import { setWireguardLink, setWireguardPeers, type Secrets, type WireguardAccess } from './wireguard.js';
 import { floods, type NftTable } from './keys.js';
 import { withoutHandles } from './nft-compare.js';
 import type { Address, BridgeState, FdbEntry, Link, Neighbour, Qdisc, Route, Rule } from './types.js';
@@ -34,17 +35,21 @@ export interface Applied {
 const WITHDRAW = ['route', 'rule'] as const;
 /** Before links are made: a new one may need the name, VNI or address of one that goes. */
 const MAKE_ROOM = ['address', 'link'] as const;
-const CLEAR = ['qdisc', 'fdb', 'neighbour', 'address', 'link', 'nft'] as const;
-const ADD = ['nft', 'link', 'qdisc', 'sysctl', 'address', 'neighbour', 'fdb', 'rule', 'route'] as const;
+const CLEAR = ['qdisc', 'peer', 'fdb', 'neighbour', 'address', 'link', 'nft'] as const;
+const ADD = ['nft', 'link', 'qdisc', 'sysctl', 'address', 'peer', 'neighbour', 'fdb', 'rule', 'route'] as const;
 
 export interface ApplyOptions {
   /** A socket to use; otherwise one is opened for the occasion. */
   readonly netlink?: RtNetlink;
+  /** Where the sockets of WireGuard programs are, as `observe` takes it. */
+  readonly wireguardDir?: string | undefined;
+  /** For WireGuard devices: states name keys, and hold none. */
+  readonly secrets?: Secrets;
 }
 
 export function apply(ns: Netns, changes: readonly Change[], options: ApplyOptions = {}): Applied {
   const nl = options.netlink ?? RtNetlink.open(ns);
-  const run = new Run(ns, nl, changes);
+  const run = new Run(ns, nl, changes, { ns, directory: options.wireguardDir, secrets: options.secrets ?? (() => undefined) });
   try {
     for (const c of changes) if (c.op === 'conflict') run.fail(c, notOurs(c, ns));
     const making = changes.some((c) => c.kind === 'link' && (c.op === 'create' || c.op === 'recreate'));
@@ -76,6 +81,7 @@ class Run {
     private readonly ns: Netns,
     private readonly nl: RtNetlink,
     changes: readonly Change[],
+    private readonly wireguard: WireguardAccess,
   ) {
     this.recreated = new Set(changes.filter((c) => c.kind === 'link' && c.op === 'recreate').map((c) => c.key));
   }
@@ -90,6 +96,7 @@ class Run {
     if (!first) return;
     if (first.kind === 'nft') this.nftPhase(changes);
     else if (first.kind === 'sysctl') this.each(changes, (c) => this.sysctl(c));
+    else if (first.kind === 'peer') this.peerPhase(changes as readonly (Change & { kind: 'peer' })[]);
     else if (first.kind === 'link') this.linkPhase(changes);
     else if (first.kind === 'route') this.finish(this.routes(changes));
     else this.finish(this.send(changes, (c) => this.request(c)));
@@ -176,13 +183,39 @@ class Run {
     // Done only once they are set as well.
     this.indexes = undefined;
     const changed = changes.filter((c) => c.op === 'change');
-    this.finish(this.send([...made, ...changed], (c) => this.linkSettings(c)));
+    this.each(this.send([...made, ...changed], (c) => this.linkSettings(c)), (c) => {
+      if ((c.desired as Link).wireguard) setWireguardLink(this.wireguard, c.desired as Link);
+    });
+  }
+
+  /** All of one device together; what is refused is refused for all of them. */
+  private peerPhase(changes: readonly (Change & { kind: 'peer' })[]): void {
+    const kinds = new Map(this.nl.links().map((l) => [l.name, l.kind]));
+    for (const dev of new Set(changes.map((c) => (c.desired ?? c.observed)!.dev))) {
+      const mine = changes.filter((c) => (c.desired ?? c.observed)!.dev === dev);
+      try {
+        // Peers that are to go are gone with their device.
+        if (kinds.has(dev) || mine.some((c) => c.op !== 'delete')) setWireguardPeers(this.wireguard, dev, kinds.get(dev), mine);
+        this.finish(mine);
+      } catch (e) {
+        for (const c of mine) this.fail(c, e);
+      }
+    }
   }
 
   /** In waves: a VXLAN device names its lower device by index, so that one must be there first. */
   private create(changes: readonly Change[]): Change[] {
     const made: Change[] = [];
-    for (let rest = changes; rest.length; ) {
+    const tuns = changes.filter((c) => (c.desired as Link).kind === 'tun');
+    for (const c of tuns) {
+      try {
+        createTun(this.ns, c.key);
+        made.push(c);
+      } catch (e) {
+        this.fail(c, e);
+      }
+    }
+    for (let rest = changes.filter((c) => !tuns.includes(c)); rest.length; ) {
       const pending = new Set(rest.map((c) => c.key));
       const ready = rest.filter((c) => !pending.has((c.desired as Link).vxlan?.dev ?? ''));
       // A ring of lower devices cannot be: tried as it stands, it is refused with what is missing.
@@ -346,6 +379,7 @@ function linkSpec(l: Link, index: (dev: string) => number): LinkSpec {
       }),
     };
   }
+  if (l.kind === 'wireguard') return { kind: 'wireguard', ...common };
   if (l.kind === 'ifb') return { kind: 'ifb', ...common };
   if (l.kind === 'ipip') return { kind: 'ipip', ...common, tunnel: compact({ local: l.tunnel?.local, remote: l.tunnel?.remote, ttl: l.tunnel?.ttl }) };
   throw new PodwayError('LINK_KIND', `link ${l.name} of kind ${l.kind} cannot be made from a desired state`, { object: `link ${l.name}` });

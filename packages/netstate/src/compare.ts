@@ -6,7 +6,7 @@
  */
 import { PROTOCOL } from '@podway/kernel';
 import type { Kind, ObjectByKind } from './keys.js';
-import type { BridgeState, Link, PortSettings, Qdisc, Route, RouteHop, VxlanState } from './types.js';
+import type { BridgeState, Link, PortSettings, Qdisc, Route, RouteHop, VxlanState, WireguardLink, WireguardPeer } from './types.js';
 
 export type Fields<T> = readonly (keyof T & string)[];
 /** Kinds that are compared as lists of objects with keys. */
@@ -18,6 +18,7 @@ const FIELDS: { readonly [K in Listed]: Fields<ObjectByKind[K]> } = {
   rule: ['action', 'table', 'fwmask', 'ipProto', 'suppressPrefixLength', 'goto', 'invert'],
   neighbour: ['lladdr', 'state'],
   fdb: ['dst', 'state'],
+  peer: ['endpoint', 'keepalive', 'presharedKey'],
 };
 /** IPv6 knows no route scopes: every route reads as `global`. */
 const ROUTE6: Fields<Route> = FIELDS.route.filter((f) => f !== 'scope');
@@ -27,6 +28,7 @@ const PROXY_NEIGHBOUR = ['lladdr'] as const;
 const LINK_FIELDS: Fields<Link> = ['mtu', 'address', 'up', 'master', 'alias'];
 const PORT_FIELDS: Fields<PortSettings> = ['hairpin', 'isolated', 'learning', 'flood', 'proxyArp', 'neighSuppress'];
 const BRIDGE_FIELDS: Fields<BridgeState> = ['stp', 'vlanFiltering', 'ageingTime', 'nfCallIptables', 'nfCallIp6tables', 'mcastSnooping'];
+const WIREGUARD_FIELDS: Fields<WireguardLink> = ['publicKey', 'port'];
 const VXLAN_FIELDS: Fields<VxlanState> = ['vni', 'port', 'local', 'dev', 'learning', 'udpCsum', 'ttl', 'df'];
 
 const NONE: readonly string[] = [];
@@ -46,8 +48,15 @@ function differences<T extends object>(desired: T, observed: T, fields: Fields<T
 /** In what an object differs from what is wanted; empty when in nothing. */
 export function objectDifferences<K extends Listed>(kind: K, desired: ObjectByKind[K], observed: ObjectByKind[K]): readonly string[] {
   if (kind === 'route') return routeDifferences(desired as Route, observed as Route);
+  if (kind === 'peer') return peerDifferences(desired as WireguardPeer, observed as WireguardPeer);
   const fields = kind === 'neighbour' && (desired as ObjectByKind['neighbour']).proxy ? (PROXY_NEIGHBOUR as unknown as Fields<ObjectByKind[K]>) : FIELDS[kind];
   return differences(desired, observed, fields);
+}
+
+function peerDifferences(desired: WireguardPeer, observed: WireguardPeer): readonly string[] {
+  const words = differences(desired, observed, FIELDS.peer);
+  const [want, have] = [desired, observed].map((p) => [...p.allowedIps].sort().join(', ') || 'none');
+  return want === have ? words : [...words, `allowed IPs ${have} instead of ${want}`];
 }
 
 function routeDifferences(desired: Route, observed: Route): readonly string[] {
@@ -73,6 +82,7 @@ export function linkDifferences(desired: Link, observed: Link): string[] {
   return [
     ...differences(desired, observed, LINK_FIELDS),
     ...(desired.port ? differences(desired.port, observed.port ?? {}, PORT_FIELDS) : NONE),
+    ...(desired.wireguard ? differences(desired.wireguard, observed.wireguard ?? ({} as WireguardLink), WIREGUARD_FIELDS) : NONE),
     ...(desired.bridge ? differences(desired.bridge, observed.bridge ?? {}, BRIDGE_FIELDS) : NONE),
   ];
 }
@@ -100,6 +110,7 @@ export const isLasting: { readonly [K in Listed]: (o: ObjectByKind[K]) => boolea
   rule: () => true,
   neighbour: (n) => n.state === 'permanent' || n.proxy === true,
   fdb: (f) => f.state === 'permanent' && f.dst !== undefined,
+  peer: () => true,
 };
 
 /** `32768\t60999` and `32768 60999` are one value. */

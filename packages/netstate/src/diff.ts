@@ -50,6 +50,7 @@ export function diff(desired: NetnsState, observed: NetnsState, ownership: Owner
   compare(context, 'rule', desired.rules, observed.rules);
   compare(context, 'neighbour', desired.neighbours, observed.neighbours);
   compare(context, 'fdb', desired.fdb, observed.fdb);
+  compare(context, 'peer', desired.wireguardPeers ?? [], observed.wireguardPeers ?? []);
   diffQdiscs(desired, observed, owns, fate, changes);
   diffSysctls(desired, observed, fate, changes);
   diffNft(desired, observed, owns, changes);
@@ -293,6 +294,6 @@ export function invert(changes: readonly Change[]): Change[] {
 /** One line a change, as logs and dry runs print it. */
 export function describe(c: Change): string {
   const verb = { create: 'add', change: 'change', recreate: 'make anew', delete: 'remove', conflict: 'leave alone' }[c.op];
-  const noun = { fdb: 'FDB entry', nft: 'nftables table' }[c.kind as 'fdb' | 'nft'] ?? c.kind;
+  const noun = { fdb: 'FDB entry', nft: 'nftables table', peer: 'WireGuard peer' }[c.kind as 'fdb' | 'nft' | 'peer'] ?? c.kind;
   return `${verb} ${noun} ${c.key}: ${c.reason}`;
 }

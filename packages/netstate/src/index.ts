@@ -1,9 +1,10 @@
 export * from './types.js';
+export { presharedKeyDigest, type Secrets } from './wireguard.js';
 export * from './observe.js';
 export * from './keys.js';
 export * from './ownership.js';
 export * from './diff.js';
-export { linkIncompatible } from './compare.js';
+export { deviceOfSysctl, linkIncompatible } from './compare.js';
 export * from './apply.js';
 export { readState, STATE_SCHEMA } from './read-state.js';
 export { canonicalTable, sameTable, withoutElements } from './nft-compare.js';

@@ -1,5 +1,5 @@
 /** The natural key of every object: what makes two of them the same object, as the kernel sees it. */
-import type { Address, FdbEntry, Link, Neighbour, NftRuleset, Qdisc, Route, Rule } from './types.js';
+import type { Address, FdbEntry, Link, Neighbour, NftRuleset, Qdisc, Route, Rule, WireguardPeer } from './types.js';
 
 export interface ObjectByKind {
   link: Link;
@@ -8,6 +8,7 @@ export interface ObjectByKind {
   rule: Rule;
   neighbour: Neighbour;
   fdb: FdbEntry;
+  peer: WireguardPeer;
   qdisc: Qdisc;
   sysctl: { readonly key: string; readonly value: string };
   nft: NftTable;
@@ -35,13 +36,14 @@ export const keyOf: { readonly [K in Kind]: (o: ObjectByKind[K]) => string } = {
   neighbour: (o) => `${o.proxy ? 'proxy ' : ''}${o.dst} dev ${o.dev}`,
   // A MAC has one VTEP behind it, except where frames are flooded, which go to each of the destinations.
   fdb: (o) => `${o.lladdr} dev ${o.dev}${o.vlan ? ` vlan ${o.vlan}` : ''}${o.dst !== undefined && floods(o.lladdr) ? ` dst ${o.dst}` : ''}${o.self ? '' : ' master'}`,
+  peer: (o) => `${o.publicKey} dev ${o.dev}`,
   // A device has one at each place.
   qdisc: (o) => `${o.parent} dev ${o.dev}`,
   sysctl: (o) => o.key,
   nft: (o) => `${o.family} ${o.name}`,
 };
 
-type Listed = 'address' | 'route' | 'rule' | 'neighbour' | 'fdb';
+type Listed = 'address' | 'route' | 'rule' | 'neighbour' | 'fdb' | 'peer';
 
 /** The metric the kernel will list: an IPv6 route without one gets IP6_RT_PRIO_USER. */
 export const metricOf = (r: Route): number => (r.metric === 0 && r.family === 'inet6' ? 1024 : r.metric);
@@ -57,6 +59,7 @@ export const KEY_PARTS: {
   route: { head: (o) => o.dst, same: (a, b) => a.table === b.table && metricOf(a) === metricOf(b) && (a.tos ?? 0) === (b.tos ?? 0) },
   rule: { head: (o) => keyOf.rule(o), same: () => true },
   neighbour: { head: (o) => o.dst, same: (a, b) => a.dev === b.dev && (a.proxy ?? false) === (b.proxy ?? false) },
+  peer: { head: (o) => o.publicKey, same: (a, b) => a.dev === b.dev },
   fdb: {
     head: (o) => o.lladdr,
     same: (a, b) => a.dev === b.dev && a.self === b.self && (a.vlan ?? 0) === (b.vlan ?? 0) && (a.dst === b.dst || !floods(a.lladdr)),

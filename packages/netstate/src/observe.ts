@@ -7,6 +7,7 @@ import {
 } from '@podway/kernel';
 import { isPodwayError, messageOf } from '@podway/errors';
 import type { Address, FdbEntry, Link, NetnsState, Neighbour, NftRuleset, Qdisc, Route, Rule } from './types.js';
+import { readWireguard } from './wireguard.js';
 
 export interface ObserveOptions {
   /** Leave out nftables (for namespaces where only links and routes matter). Default: read. */
@@ -15,6 +16,11 @@ export interface ObserveOptions {
   readonly terse?: boolean;
   /** Of nftables, only the tables with these names (of family inet). */
   readonly tables?: readonly string[];
+  /**
+   * Where the sockets of WireGuard programs are, of the namespace's own machine: TUN devices of that name are read as
+   * WireGuard devices. They belong to a mount namespace, so there is no default. Those of the kernel are always read.
+   */
+  readonly wireguardDir?: string | undefined;
   /** Further sysctls to read, besides those that decide what happens to a packet: what a desired state names. */
   readonly sysctls?: readonly string[];
 }
@@ -24,15 +30,17 @@ export function observe(ns: Netns, options: ObserveOptions = {}): NetnsState {
     const links = nl.links();
     const name = namer(links);
     const unread: string[] = [];
+    const wireguard = readWireguard(ns, links, options.wireguardDir, unread);
     return {
       schema: 1,
       netns: { id: ns.id, name: ns.label.replace(/^netns /, '') },
-      links: links.map((l) => linkState(l, name)),
+      links: links.map((l) => compact<Link>({ ...linkState(l, name), wireguard: wireguard.links.get(l.name) })),
       addresses: nl.addrs().map((a) => addressState(a, name)),
       routes: nl.routes().map((r) => routeState(r, name)),
       rules: nl.rules().map(ruleState),
       neighbours: nl.neighs().map((n) => neighState(n, name)),
       fdb: nl.fdb().map((f) => fdbState(f, name)),
+      ...(wireguard.peers.length ? { wireguardPeers: wireguard.peers } : {}),
       qdiscs: nl.qdiscs().map((q) => qdiscState(q, name, nl)),
       sysctls: readSysctls(ns, [...new Set([...listSysctlKeys(links.map((l) => l.name)), ...(options.sysctls ?? [])])]),
       nft: options.nft === false ? [] : readNft(ns, options, unread),

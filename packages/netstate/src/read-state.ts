@@ -59,6 +59,7 @@ const LISTS: Readonly<Record<string, Check>> = {
     ...all(name, 'name', 'kind'), up: bool, ...maybe(int, 'index', 'mtu'), ...maybe(text, 'address', 'operstate', 'master', 'alias', 'why'), ...maybe(bool, 'lowerUp', 'noArp'),
     peer: optional(object({ index: int, netnsid: optional(number) })),
     vxlan: optional(object({ ...all(int, 'vni', 'port'), learning: orElse(bool, false), ...maybe(text, 'local', 'dev'), ...maybe(bool, 'udpCsum'), ...maybe(int, 'ttl', 'df') })),
+    wireguard: optional(object({ port: int, ...maybe(text, 'publicKey') })),
     tunnel: optional(object({ ...maybe(text, 'local', 'remote'), ...maybe(int, 'ttl') })),
     bridge: optional(object({ ...maybe(bool, 'stp', 'vlanFiltering', 'nfCallIptables', 'nfCallIp6tables', 'mcastSnooping'), ...maybe(number, 'ageingTime') })),
     port: optional(object({ ...maybe(text, 'state'), ...maybe(bool, 'hairpin', 'isolated', 'learning', 'flood', 'proxyArp', 'neighSuppress') })),
@@ -78,6 +79,10 @@ const LISTS: Readonly<Record<string, Check>> = {
   fdb: object({ ...all(name, 'dev', 'lladdr'), state: orElse(name, 'none'), self: orElse(bool, false), ...maybe(text, 'dst', 'master', 'via', 'why'), ...maybe(int, 'vlan', 'port', 'vni'), ...maybe(bool, 'extLearned') }),
   qdiscs: object({
     ...all(text, 'dev', 'kind', 'handle', 'parent'), ...maybe(text, 'redirect', 'why'), tbf: optional(object(all(number, 'rate', 'burst', 'limit'))),
+  }),
+  wireguardPeers: object({
+    ...all(name, 'dev', 'publicKey'), allowedIps: orElse(list(cidr), []), keepalive: orElse(int, 0),
+    ...maybe(text, 'endpoint', 'presharedKey', 'why'), ...maybe(number, 'lastHandshake', 'rxBytes', 'txBytes'),
   }),
   nft: (v, where, wrong) => {
     const [kind, body] = isObject(v) ? (Object.entries(v)[0] ?? []) : [];
@@ -117,6 +122,7 @@ export function readState(json: unknown, from = 'network state'): NetnsState {
   };
   const missing: string[] = [];
   for (const [key, item] of Object.entries(LISTS)) {
+    if (key === 'wireguardPeers' && value[key] === undefined) continue;
     if (value[key] === undefined) missing.push(key);
     out[key] = value[key] === undefined ? [] : list(item)(value[key], key, wrong);
   }

@@ -42,6 +42,31 @@ export interface TunnelState {
   readonly ttl?: number;
 }
 
+/** A WireGuard device, of the kernel (kind `wireguard`) or of a program (kind `tun`). Its private key is in no state. */
+export interface WireguardLink {
+  readonly publicKey?: string;
+  /** UDP port it listens on. */
+  readonly port: number;
+}
+
+/** One peer of a WireGuard device. */
+export interface WireguardPeer extends Explained {
+  readonly dev: string;
+  readonly publicKey: string;
+  /** `172.18.0.3:51820`, `[fd00:18::3]:51820`. */
+  readonly endpoint?: string;
+  /** Which destinations go to it, and which sources are taken from it; sorted. */
+  readonly allowedIps: readonly string[];
+  /** Seconds; 0 is off. */
+  readonly keepalive: number;
+  /** Digest of the key that both share, never the key itself. Empty: none. */
+  readonly presharedKey?: string;
+  /** Only observed: milliseconds since 1970; absent when there was none yet. */
+  readonly lastHandshake?: number;
+  readonly rxBytes?: number;
+  readonly txBytes?: number;
+}
+
 export interface BridgeState {
   readonly stp?: boolean;
   readonly vlanFiltering?: boolean;
@@ -92,6 +117,7 @@ export interface Link extends Explained {
   readonly alias?: string;
   readonly vxlan?: VxlanState;
   readonly tunnel?: TunnelState;
+  readonly wireguard?: WireguardLink;
   readonly bridge?: BridgeState;
   readonly port?: PortSettings;
   readonly counters?: LinkCounters;
@@ -231,6 +257,8 @@ export interface NetnsState {
   readonly neighbours: readonly Neighbour[];
   readonly fdb: readonly FdbEntry[];
   readonly qdiscs: readonly Qdisc[];
+  /** Absent: there are none. */
+  readonly wireguardPeers?: readonly WireguardPeer[];
   /** Dotted key → value, `net.ipv4.ip_forward` → `1`. */
   readonly sysctls: Readonly<Record<string, string>>;
   readonly nft: NftRuleset;
@@ -248,11 +276,13 @@ export function emptyState(name = ''): NetnsState {
 
 /** Several partial states as one, in order. */
 export function mergeStates(name: string, ...states: readonly Partial<NetnsState>[]): NetnsState {
+  const peers = states.flatMap((s) => s.wireguardPeers ?? []);
   const all = <K extends 'links' | 'addresses' | 'routes' | 'rules' | 'neighbours' | 'fdb' | 'qdiscs' | 'nft' | 'unread'>(k: K) =>
     states.flatMap((s) => (s[k] ?? []) as NetnsState[K][number][]);
   return {
     ...emptyState(name),
     links: all('links') as Link[], addresses: all('addresses') as Address[], routes: all('routes') as Route[],
+    ...(peers.length ? { wireguardPeers: peers } : {}),
     rules: all('rules') as Rule[], neighbours: all('neighbours') as Neighbour[], fdb: all('fdb') as FdbEntry[],
     qdiscs: all('qdiscs') as Qdisc[], nft: all('nft') as NftObject[], unread: all('unread') as string[],
     sysctls: Object.assign({}, ...states.map((s) => s.sysctls ?? {})) as Record<string, string>,

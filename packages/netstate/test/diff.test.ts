@@ -14,6 +14,7 @@ const address: Address = { dev: 'vx0', family: 'inet', address: '10.1.0.1', pref
 const route: Route = { family: 'inet', dst: '10.2.0.0/24', gateway: '10.2.0.0', dev: 'vx0', type: 'unicast', table: 254, metric: 0, protocol: 112, onlink: true };
 const rule: Rule = { family: 'inet', priority: 9, action: 'lookup', table: 100, src: '10.0.0.0/8', protocol: 112 };
 const neighbour: Neighbour = { dev: 'vx0', family: 'inet', dst: '10.2.0.0', lladdr: '0e:70:77:02:00:00', state: 'permanent' };
+const wgPeer = { dev: 'vx0', publicKey: 'KEY=', endpoint: '172.18.0.3:51820', allowedIps: ['10.2.0.0/24'], keepalive: 0 };
 const fdb: FdbEntry = { dev: 'vx0', lladdr: '0e:70:77:02:00:00', dst: '172.18.0.3', state: 'permanent', self: true };
 const table = (name: string, ...sets: string[]): NftObject[] => [{ table: { family: 'inet', name } }, ...sets.map((s) => ({ set: { family: 'inet', table: name, name: s, type: 'ipv4_addr' } }))];
 
@@ -70,6 +71,11 @@ const ROWS: readonly Row[] = [
   { kind: 'fdb', op: 'delete', desired: on, observed: { ...on, fdb: [fdb] }, says: ['remove FDB entry 0e:70:77:02:00:00 dev vx0: no longer wanted'] },
   { kind: 'fdb', op: 'conflict', desired: { ...on, fdb: [fdb] }, observed: { links: [foreignVx] }, says: [conflictLine, "leave alone FDB entry 0e:70:77:02:00:00 dev vx0: link vx0 is not Podway's"] },
 
+  { kind: 'peer', op: 'create', desired: { ...on, wireguardPeers: [wgPeer] }, observed: on, says: ['add WireGuard peer KEY= dev vx0: missing'] },
+  { kind: 'peer', op: 'change', desired: { ...on, wireguardPeers: [wgPeer] }, observed: { ...on, wireguardPeers: [{ ...wgPeer, endpoint: '172.18.0.9:1' }] }, says: ['change WireGuard peer KEY= dev vx0: endpoint 172.18.0.9:1 instead of 172.18.0.3:51820'] },
+  { kind: 'peer', op: 'delete', desired: on, observed: { ...on, wireguardPeers: [wgPeer] }, says: ['remove WireGuard peer KEY= dev vx0: no longer wanted'] },
+  { kind: 'peer', op: 'conflict', desired: { ...on, wireguardPeers: [wgPeer] }, observed: { links: [foreignVx] }, says: [conflictLine, "leave alone WireGuard peer KEY= dev vx0: link vx0 is not Podway's"] },
+
   { kind: 'qdisc', op: 'create', desired: { ...on, qdiscs: [qdisc] }, observed: { ...on, qdiscs: [{ dev: 'vx0', kind: 'noqueue', handle: '0:', parent: 'root' }] }, says: ['add qdisc root dev vx0: missing'] },
   { kind: 'qdisc', op: 'create', desired: { links: [{ ...vx, vxlan: { ...vx.vxlan!, port: 1 } }], qdiscs: [qdisc] }, observed: { ...on, qdiscs: [qdisc] }, says: ['make anew link vx0: port 8472 instead of 1', 'add qdisc root dev vx0: missing'] },
   { kind: 'qdisc', op: 'change', desired: { ...on, qdiscs: [qdisc] }, observed: { ...on, qdiscs: [{ ...qdisc, tbf: { rate: 2, burst: 20000, limit: 60000 } }] }, says: ['change qdisc root dev vx0: rate 2 instead of 125000 bytes/s, burst 20000 instead of 30000 bytes'] },
@@ -91,7 +97,7 @@ const ROWS: readonly Row[] = [
 
 /** Only links are made anew; what stands where our qdisc must be gives way; a sysctl exists or does not exist, and is never ours to remove. */
 const CANNOT: ReadonlySet<string> = new Set([
-  ...(['address', 'route', 'rule', 'neighbour', 'fdb', 'sysctl', 'nft', 'qdisc'] as const).map((k) => `${k} recreate`), 'qdisc conflict', 'sysctl create', 'sysctl delete', 'sysctl conflict',
+  ...(['address', 'route', 'rule', 'neighbour', 'fdb', 'peer', 'sysctl', 'nft', 'qdisc'] as const).map((k) => `${k} recreate`), 'qdisc conflict', 'sysctl create', 'sysctl delete', 'sysctl conflict',
 ]);
 
 for (const row of ROWS) {

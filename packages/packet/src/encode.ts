@@ -21,6 +21,7 @@ import { encodeTcp, type TcpSpec } from './protocols/tcp.js';
 import type { IpSpec } from './protocols/transport-checksum.js';
 import { encodeUdp, type UdpSpec } from './protocols/udp.js';
 import { encodeVlan, type VlanSpec } from './protocols/vlan.js';
+import { encodeWireguard, type WireguardSpec } from './protocols/wireguard.js';
 import { encodeVxlan, type VxlanSpec } from './protocols/vxlan.js';
 
 export type LayerSpec =
@@ -34,6 +35,7 @@ export type LayerSpec =
   | TcpSpec
   | UdpSpec
   | VxlanSpec
+  | WireguardSpec
   | GreSpec;
 
 const NOTHING = new Uint8Array(0);
@@ -81,6 +83,8 @@ function encodeLayer(spec: LayerSpec, payload: Uint8Array, { next, ip }: Around)
       return encodeUdp(spec, payload, ip);
     case 'vxlan':
       return encodeVxlan(spec, payload);
+    case 'wireguard':
+      return encodeWireguard(spec, payload);
   }
 }
 

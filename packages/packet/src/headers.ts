@@ -31,6 +31,7 @@ const LABELS: Readonly<Record<Exclude<Layer['type'], 'partial' | 'vxlan' | 'vlan
   udp: 'UDP',
   sctp: 'SCTP',
   gre: 'GRE',
+  wireguard: 'WireGuard',
 };
 
 /** A layer's name as people write it: `IPv4`, `VXLAN vni 1`. */

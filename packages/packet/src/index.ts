@@ -16,7 +16,7 @@ export { encode, type LayerSpec } from './encode.js';
 export { describeHeaders, encapsulationOverhead, layerLabel, type HeaderSize } from './headers.js';
 export { flowKey, flowOf, identity, innermost, payloadIdentity, reverseFlowKey, type Flow, type Innermost, type TransportLayer } from './identity.js';
 export type { IpLayer, Layer, LayerType } from './layers.js';
-export { ETHER, IP, LINKTYPE, VXLAN_PORTS } from './numbers.js';
+export { ETHER, IP, LINKTYPE, VXLAN_PORTS, WIREGUARD_PORTS } from './numbers.js';
 export { pcapHeader, pcapRecord, readPcap } from './pcap.js';
 export { createPcapngFile, type PcapngFile } from './pcapng-file.js';
 export { readPcapng } from './pcapng-read.js';
@@ -38,4 +38,5 @@ export { TCP_FLAGS, type TcpLayer, type TcpOption, type TcpSpec } from './protoc
 export type { ChecksumSpec, IpSpec } from './protocols/transport-checksum.js';
 export type { UdpLayer, UdpSpec } from './protocols/udp.js';
 export type { VlanLayer, VlanSpec } from './protocols/vlan.js';
+export { decodeWireguard, wireguardText, type WireguardLayer, type WireguardMessage, type WireguardSpec } from './protocols/wireguard.js';
 export type { VxlanLayer, VxlanSpec } from './protocols/vxlan.js';

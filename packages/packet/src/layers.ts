@@ -14,6 +14,7 @@ import type { SctpLayer } from './protocols/sctp.js';
 import type { TcpLayer } from './protocols/tcp.js';
 import type { UdpLayer } from './protocols/udp.js';
 import type { VlanLayer } from './protocols/vlan.js';
+import type { WireguardLayer } from './protocols/wireguard.js';
 import type { VxlanLayer } from './protocols/vxlan.js';
 
 export type IpLayer = Ipv4Layer | Ipv6Layer;
@@ -32,6 +33,7 @@ export type Layer =
   | UdpLayer
   | SctpLayer
   | VxlanLayer
+  | WireguardLayer
   | GreLayer
   | PartialLayer;
 

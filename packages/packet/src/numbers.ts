@@ -41,3 +41,5 @@ export const LINKTYPE = {
 
 /** UDP ports taken as VXLAN unless told otherwise: Linux and Flannel use 8472, IANA assigned 4789. */
 export const VXLAN_PORTS: readonly number[] = [8472, 4789];
+/** UDP ports that carry WireGuard: its usual one, and the next, which Podway uses while keys change. */
+export const WIREGUARD_PORTS: readonly number[] = [51820, 51821];

@@ -5,7 +5,7 @@
  * also extend a copy (`standardRegistry()`) for ports of its own and pass it to `decode`.
  */
 import type { Decoder } from './context.js';
-import { ETHER, IP, LINKTYPE } from './numbers.js';
+import { ETHER, IP, LINKTYPE, WIREGUARD_PORTS } from './numbers.js';
 import { decodeArp } from './protocols/arp.js';
 import { decodeEthernet } from './protocols/ethernet.js';
 import { decodeGre } from './protocols/gre.js';
@@ -19,6 +19,7 @@ import { decodeLoopback } from './protocols/loopback.js';
 import { decodeSctp } from './protocols/sctp.js';
 import { decodeTcp } from './protocols/tcp.js';
 import { decodeUdp } from './protocols/udp.js';
+import { decodeWireguard } from './protocols/wireguard.js';
 import { decodeVlan } from './protocols/vlan.js';
 
 export interface PortEntry {
@@ -83,7 +84,7 @@ export function standardRegistry(): Registry {
       [IP.ah, decodeAh],
       [IP.noNext, decodeNoNext],
     ]),
-    udpPort: new Map(),
+    udpPort: new Map<number, PortEntry>(WIREGUARD_PORTS.map((port) => [port, { decode: decodeWireguard, match: 'either' }])),
     tcpPort: new Map(),
   };
 }

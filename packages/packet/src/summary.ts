@@ -8,6 +8,7 @@ import type { ArpLayer } from './protocols/arp.js';
 import type { IcmpLayer } from './protocols/icmp.js';
 import type { Icmpv6Layer } from './protocols/icmpv6.js';
 import { sctpChunkName } from './protocols/sctp.js';
+import { wireguardText } from './protocols/wireguard.js';
 import type { TcpLayer, TcpOption } from './protocols/tcp.js';
 import { hexNumber } from './bytes.js';
 
@@ -77,6 +78,8 @@ function ipText(packet: DecodedPacket, layers: readonly Layer[]): string {
     case 'tcp':
       return withPorts(upper, tcpText(upper, end));
     case 'udp': {
+      const sealed = rest.find((l) => l.type === 'wireguard');
+      if (sealed !== undefined) return withPorts(upper, `${wireguardText(sealed)}, length ${Math.max(0, upper.length - 8)}`);
       const tunnel = rest.find((l) => l.type === 'vxlan');
       if (tunnel === undefined) return withPorts(upper, `UDP, length ${Math.max(0, upper.length - 8)}`);
       return withPorts(upper, `VXLAN vni ${tunnel.vni}${upper.dstPort === LINUX_VXLAN_PORT ? ' (OTV in tcpdump)' : ''}`);

@@ -82,6 +82,15 @@ function sctp(): Uint8Array {
   return packet;
 }
 
+const WG: readonly LayerSpec[] = [OUTER_ETH, OUTER_V4, { type: 'udp', srcPort: 51820, dstPort: 51820 }];
+const WIREGUARD: readonly Sample[] = [
+  sample('wireguard initiation', encode([...WG, { type: 'wireguard', message: 'initiation', senderIndex: 0xdeadbeef }])),
+  sample('wireguard response', encode([...WG, { type: 'wireguard', message: 'response', senderIndex: 0x01020304, receiverIndex: 0xdeadbeef }])),
+  sample('wireguard cookie reply', encode([...WG, { type: 'wireguard', message: 'cookie reply', receiverIndex: 0xdeadbeef }])),
+  sample('wireguard data', encode([...WG, { type: 'wireguard', message: 'data', receiverIndex: 0xfefdfcfb, counter: 0x1_0000_0007 }], filler(112))),
+  sample('wireguard keepalive', encode([...WG, { type: 'wireguard', message: 'data', receiverIndex: 1 }], filler(16))),
+];
+
 export const SAMPLES: readonly Sample[] = [
   sample('arp request', encode([{ ...ETH, dst: 'ff:ff:ff:ff:ff:ff' }, { type: 'arp', operation: 1, senderMac: ETH.src, senderIp: '10.244.0.2', targetMac: '00:00:00:00:00:00', targetIp: '10.244.0.1' }])),
   sample('arp reply, padded to 60', join(encode([ETH, { type: 'arp', operation: 2, senderMac: ETH.src, senderIp: '10.244.0.1', targetMac: ETH.dst, targetIp: '10.244.0.2' }]), new Uint8Array(18))),
@@ -129,6 +138,7 @@ export const SAMPLES: readonly Sample[] = [
   sample('vxlan ipv6 inside, offloaded', encode([...VXLAN, ETH, V6, { ...DATA, checksum: 'offloaded' }], filler(40))),
   sample('vxlan arp', encode([...VXLAN, ETH, { type: 'arp', operation: 1, senderMac: ETH.src, senderIp: '10.244.0.2', targetMac: '00:00:00:00:00:00', targetIp: '10.244.0.1' }])),
   sample('vxlan in vxlan', encode([...VXLAN, ...VXLAN6, ETH, V4, ECHO], filler(8))),
+  ...WIREGUARD,
   sample('ipip', encode([OUTER_ETH, OUTER_V4, V4, DATA], filler(30))),
   sample('6in4', encode([OUTER_ETH, OUTER_V4, V6, UDP], filler(30))),
   sample('ip6ip6', encode([OUTER_ETH, OUTER_V6, V6, UDP], filler(30))),

@@ -187,6 +187,21 @@ test('VXLAN on other ports, and only on the destination', () => {
   assert.equal(vni(stack(5, 8472), { vxlanPorts: [6081] }), undefined);
 });
 
+test('WireGuard: what is encrypted stays payload; another protocol on its port, a cut message and a wrong length are told apart', () => {
+  const wg = (udp: Uint8Array, dstPort = 51820) => decode(encode([OUTER_ETH, OUTER_V4, { type: 'udp', srcPort: 5, dstPort }], udp));
+  const data = encode([{ type: 'wireguard', message: 'data', receiverIndex: 7, counter: 3 }], filler(96));
+  const good = wg(data);
+  assert.deepEqual(good.problems, []);
+  assert.equal(layer(good.layers, 'wireguard').counter, 3);
+  assert.equal(good.payloadEnd - good.payloadOffset, 96);
+  assert.equal(wg(data, 51821).layers.at(-1)?.type, 'wireguard');
+  assert.equal(wg(data, 5000).layers.at(-1)?.type, 'udp');
+  for (const other of [bytes('00000000'), bytes('04000100 00000000'), bytes('05000000'), filler(40), bytes('04')]) assert.equal(wg(other).layers.at(-1)?.type, 'udp');
+  assert.equal(layer(wg(data.subarray(0, 10)).layers, 'partial').protocol, 'wireguard');
+  assert.deepEqual(wg(data.subarray(0, 40)).problems.map((p) => `${p.protocol} ${p.code}`), ['wireguard bad-length']);
+  assert.deepEqual(wg(join(encode([{ type: 'wireguard', message: 'response' }]), filler(4))).problems.map((p) => p.code), ['bad-length']);
+});
+
 test('a tunnel in a tunnel in a tunnel, to any depth up to the limit, which is reported', () => {
   const small: readonly LayerSpec[] = [OUTER_ETH, OUTER_V4, { type: 'udp', srcPort: 5, dstPort: 8472, checksum: 0 }, { type: 'vxlan', vni: 1 }];
   const nested = (depth: number): Uint8Array => encode([...Array.from({ length: depth }, () => small).flat(), ETH, V4, ECHO]);

@@ -47,6 +47,7 @@ const on = <T extends Layer['type']>(type: T, get: (layer: Extract<Layer, { type
 const tcpPort = (side: 'srcPort' | 'dstPort'): Column[1] => (l) =>
   l.type === 'tcp' ? [String(l[side])] : l.type === 'partial' && l.protocol === 'tcp' ? [String(l.fields[side])] : [];
 
+const WIREGUARD_TYPES: readonly string[] = ['initiation', 'response', 'cookie reply', 'data'];
 const COLUMNS: readonly Column[] = [
   ['eth.src', on('ethernet', (l) => l.src)],
   ['eth.dst', on('ethernet', (l) => l.dst)],
@@ -118,6 +119,10 @@ const COLUMNS: readonly Column[] = [
   ['sctp.checksum.status', on('sctp', (l) => STATUS[l.checksumState])],
   ['vxlan.vni', on('vxlan', (l) => String(l.vni))],
   ['vxlan.flags', on('vxlan', (l) => hex(l.flags << 8, 4))],
+  ['wg.type', on('wireguard', (l) => String(WIREGUARD_TYPES.indexOf(l.message) + 1))],
+  ['wg.sender', on('wireguard', (l) => (l.senderIndex === undefined ? [] : hex(l.senderIndex, 8)))],
+  ['wg.receiver', on('wireguard', (l) => (l.receiverIndex === undefined ? [] : hex(l.receiverIndex, 8)))],
+  ['wg.counter', on('wireguard', (l) => (l.counter === undefined ? [] : String(l.counter)))],
   ['gre.proto', on('gre', (l) => hex(l.protocol, 4))],
   ['gre.key', on('gre', (l) => (l.key === undefined ? [] : hex(l.key, 8)))],
   ['sll.src.eth', on('linux-cooked', (l) => l.src)],
@@ -177,6 +182,11 @@ const OWN_WORDS: Readonly<Record<string, string>> = {
   'vxlan tcp over ipv6, iana port': 'IP6 fc00::2.51234 > fc00::3.4789: VXLAN vni 11259375 / IP 10.244.0.2.40000 > 10.244.2.2.9080: Flags [P.], seq 100:140, ack 500, win 501, options [nop,nop,TS val 5 ecr 6], length 40',
   'vxlan ipv6 inside, offloaded': 'IP 172.18.0.2.51234 > 172.18.0.3.8472: VXLAN vni 1 (OTV in tcpdump) / IP6 fd00:10:244::2.40000 > fd00:10:244:2::5.9080: Flags [P.], seq 100:140, ack 500, win 501, options [nop,nop,TS val 5 ecr 6], length 40',
   'vxlan arp': 'IP 172.18.0.2.51234 > 172.18.0.3.8472: VXLAN vni 1 (OTV in tcpdump) / ARP, Request who-has 10.244.0.1 tell 10.244.0.2, length 28',
+  'wireguard initiation': 'IP 172.18.0.2.51820 > 172.18.0.3.51820: WireGuard initiation, sender 0xdeadbeef, length 148',
+  'wireguard response': 'IP 172.18.0.2.51820 > 172.18.0.3.51820: WireGuard response, sender 0x01020304, receiver 0xdeadbeef, length 92',
+  'wireguard cookie reply': 'IP 172.18.0.2.51820 > 172.18.0.3.51820: WireGuard cookie reply, receiver 0xdeadbeef, length 64',
+  'wireguard data': 'IP 172.18.0.2.51820 > 172.18.0.3.51820: WireGuard data, receiver 0xfefdfcfb, counter 4294967303, length 128',
+  'wireguard keepalive': 'IP 172.18.0.2.51820 > 172.18.0.3.51820: WireGuard data, receiver 0x00000001, counter 0, length 32',
   'vxlan in vxlan': 'IP 172.18.0.2.51234 > 172.18.0.3.8472: VXLAN vni 1 (OTV in tcpdump) / IP6 fc00::2.51234 > fc00::3.4789: VXLAN vni 11259375 / IP 10.244.0.2 > 10.244.2.2: ICMP echo request, id 7, seq 1, length 16',
   'ipip': 'IP 172.18.0.2 > 172.18.0.3: IPIP / IP 10.244.0.2.40000 > 10.244.2.2.9080: Flags [P.], seq 100:130, ack 500, win 501, options [nop,nop,TS val 5 ecr 6], length 30',
   '6in4': 'IP 172.18.0.2 > 172.18.0.3: IPv6 in IP / IP6 fd00:10:244::2.50000 > fd00:10:244:2::5.9999: UDP, length 30',

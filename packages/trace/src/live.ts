@@ -16,7 +16,9 @@ import type { Role, SocketInfo, World, WorldLink, WorldNamespace, WorldNode, Wor
 export type Entrance = NetnsSource | Netns;
 
 export interface WorldSource {
-  readonly nodes: readonly { readonly name: string; readonly addresses: readonly string[]; readonly podCIDRs: readonly string[]; readonly netns: Entrance }[];
+  readonly nodes: readonly { readonly name: string; readonly addresses: readonly string[]; readonly podCIDRs: readonly string[]; readonly netns: Entrance;
+    /** Where its WireGuard programs have their sockets. */
+    readonly wireguardDir?: string }[];
   readonly pods: readonly {
     readonly namespace: string; readonly name: string; readonly node: string; readonly ips: readonly string[];
     /** Left out for a pod with hostNetwork. */
@@ -29,6 +31,8 @@ export interface WorldSource {
 /** Open handles by key. */
 export class LiveWorld {
   private readonly handles = new Map<string, { readonly ns: Netns; readonly own: boolean }>();
+  /** By key: where WireGuard programs have their sockets. */
+  readonly wireguardDirs = new Map<string, string>();
 
   add(key: string, entrance: Entrance): Netns {
     const own = !(entrance instanceof Netns);
@@ -71,11 +75,12 @@ export function readWorld(source: WorldSource): ReadWorld {
   const namespaces: WorldNamespace[] = [];
   const read = (key: string, role: Role, entrance: Entrance, node?: string): void => {
     try {
-      namespaces.push(readNamespace(key, role, live.add(key, entrance), node));
+      namespaces.push(readNamespace(key, role, live.add(key, entrance), node, live.wireguardDirs.get(key)));
     } catch (e) {
       unread.push(`${key}: ${messageOf(e)}`);
     }
   };
+  for (const n of source.nodes) if (n.wireguardDir !== undefined) live.wireguardDirs.set(n.name, n.wireguardDir);
   for (const n of source.nodes) read(n.name, 'node', n.netns, n.name);
   for (const p of source.pods) if (p.netns) read(podKey(p), 'pod', p.netns, p.node);
   for (const u of source.underlay) read(u.name, u.role, u.netns);
@@ -88,14 +93,14 @@ export function readWorld(source: WorldSource): ReadWorld {
 
 /** The same namespaces read anew: after something was changed. */
 export function rereadWorld({ world, live }: ReadWorld): World {
-  const namespaces = world.namespaces.map((n) => (live.has(n.key) ? readNamespace(n.key, n.role, live.netns(n.key), n.node) : n));
+  const namespaces = world.namespaces.map((n) => (live.has(n.key) ? readNamespace(n.key, n.role, live.netns(n.key), n.node, live.wireguardDirs.get(n.key)) : n));
   return { ...world, taken: new Date().toISOString(), namespaces, links: linksBetween(namespaces, live) };
 }
 
 const podKey = (p: { namespace: string; name: string }): string => `${p.namespace}/${p.name}`;
 
-function readNamespace(key: string, role: Role, ns: Netns, node?: string): WorldNamespace {
-  const state = observeState(ns);
+function readNamespace(key: string, role: Role, ns: Netns, node?: string, wireguardDir?: string): WorldNamespace {
+  const state = observeState(ns, { wireguardDir });
   const { sockets, legacyTables, legacyTables6 } = readProc(ns);
   return { key, role, ...(node === undefined ? {} : { node }), state: { ...state, netns: { id: state.netns.id, name: key } }, ...(sockets ? { sockets } : {}), legacyTables, legacyTables6 };
 }

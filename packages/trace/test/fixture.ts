@@ -13,6 +13,8 @@ export interface FixtureOptions {
   readonly podsPerNode?: number;
   readonly uplinkMtu?: number;
   readonly podMtu?: number;
+  /** ptp: no bridge but a route to each pod; the gateway is an address of the host end, or 169.254.1.1 by proxy ARP. */
+  readonly wiring?: 'bridge' | 'ptp' | 'ptp link-local';
 }
 
 interface Member {
@@ -48,8 +50,10 @@ export class Cluster {
   readonly switch = Netns.createNameless('underlay');
   private readonly closers: (() => void)[] = [];
   private taken: ReadWorld | undefined;
+  private readonly wiring: NonNullable<FixtureOptions['wiring']>;
 
   private constructor(o: FixtureOptions) {
+    this.wiring = o.wiring ?? 'bridge';
     const count = o.nodes ?? 2;
     const uplinkMtu = o.uplinkMtu ?? 1500;
     const podMtu = o.podMtu ?? uplinkMtu - 50;
@@ -82,9 +86,14 @@ export class Cluster {
       nl.setLink('lo', { up: true });
       nl.addAddr({ index: nl.mustLink('eth0').index, address: node.address, prefix: 16 });
       nl.setLink('eth0', { up: true });
-      const cni0 = nl.createLink({ name: 'cni0', kind: 'bridge', mtu: podMtu, address: podMac(`${node.subnet}.1`) });
-      nl.addAddr({ index: cni0.index, address: `${node.subnet}.1`, prefix: 24 });
-      nl.setLink('cni0', { up: true });
+      if (this.wiring === 'bridge') {
+        const cni0 = nl.createLink({ name: 'cni0', kind: 'bridge', mtu: podMtu, address: podMac(`${node.subnet}.1`) });
+        nl.addAddr({ index: cni0.index, address: `${node.subnet}.1`, prefix: 24 });
+        nl.setLink('cni0', { up: true });
+      } else {
+        nl.addRoute({ dst: '169.254.1.1/32', index: nl.mustLink('eth0').index });
+        nl.addRoute({ dst: `${node.subnet}.0/24`, type: 'blackhole', metric: 4096 });
+      }
       const vtep = nl.createLink({
         name: 'flannel.1', kind: 'vxlan', mtu: podMtu, address: node.vtepMac,
         vxlan: { id: 1, port: 8472, local: node.address, link: nl.mustLink('eth0').index, learning: false },
@@ -105,6 +114,12 @@ export class Cluster {
     const ns = Netns.createNameless(name);
     const veth = `veth${this.pods.length.toString(16).padStart(8, '0')}`;
     const mac = podMac(address);
+    if (this.wiring !== 'bridge') {
+      this.wirePtp(node, ns, veth, address, mtu);
+      const made = { name, ns, address, node: node.name, veth, mac };
+      this.pods.push(made);
+      return made;
+    }
     RtNetlink.with(node.ns, (nl) => {
       nl.createLink({ name: veth, kind: 'veth', mtu, master: nl.mustLink('cni0').index, peer: { name: 'eth0', netnsFd: ns.fd, mtu, address: mac } });
       nl.setLink(veth, { up: true });
@@ -120,6 +135,29 @@ export class Cluster {
     const pod = { name, ns, address, node: node.name, veth, mac };
     this.pods.push(pod);
     return pod;
+  }
+
+  private wirePtp(node: NodeMember, ns: Netns, veth: string, address: string, mtu: number): void {
+    const linkLocal = this.wiring === 'ptp link-local';
+    const gateway = linkLocal ? '169.254.1.1' : `${node.subnet}.1`;
+    RtNetlink.with(node.ns, (nl) => {
+      const host = nl.createLink({ name: veth, kind: 'veth', mtu, peer: { name: 'eth0', netnsFd: ns.fd, mtu, address: podMac(address) } });
+      nl.setLink(veth, { up: true });
+      if (!linkLocal) nl.addAddr({ index: host.index, address: gateway, prefix: 32 });
+      nl.addRoute({ dst: `${address}/32`, index: host.index, scope: linkLocal ? 'link' : 'host' });
+    });
+    if (linkLocal) {
+      writeSysctl(node.ns, `net.ipv4.conf.${veth}.proxy_arp`, '1');
+      writeSysctl(node.ns, `net.ipv4.neigh.${veth}.proxy_delay`, '0');
+    }
+    RtNetlink.with(ns, (nl) => {
+      const { index } = nl.mustLink('eth0');
+      nl.setLink('lo', { up: true });
+      nl.addAddr({ index, address, prefix: linkLocal ? 32 : 24, noPrefixRoute: true });
+      nl.setLink('eth0', { up: true });
+      nl.addRoute({ dst: `${gateway}/32`, index, scope: 'link', prefsrc: address });
+      nl.addRoute({ dst: '0.0.0.0/0', gateway, index });
+    });
   }
 
   pod(name: string): PodMember {

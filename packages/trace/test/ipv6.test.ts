@@ -188,7 +188,7 @@ describe('IPv6', needsRoot, () => {
 });
 
 it('the capture filter of a flow: the words of a family only, and the inner packet over both underlays', () => {
-  const text = filterFor('tcp', ['fd00::1', 'fd00::2', '10.0.0.1'], [8472]);
+  const text = filterFor('tcp', ['fd00::1', 'fd00::2', '10.0.0.1'], { vxlan: [8472], wireguard: [] });
   assert.match(text, /\(icmp6 or tcp\) and \(ip6 host fd00::1 or ip6 host fd00::2\)/);
   assert.doesNotMatch(text, /10\.0\.0\.1/);
   assert.match(text, /udp\[36\] = 58 or udp\[36\] = 6/);

@@ -5,6 +5,7 @@ import fc from 'fast-check';
 import { encode, TCP_FLAGS, type LayerSpec } from '@podway/packet';
 import { isPodwayError } from '@podway/errors';
 import { flowFor, matchProbe, parseSnmp, risen, type Captured, type ProbeFacts, type World } from '../src/index.js';
+import type { Reading } from '../src/observe/match.js';
 import { filterFor } from '../src/observe/index.js';
 import { checkFilter } from '@podway/kernel';
 import { parseProcNet, receiver } from '../src/sockets.js';
@@ -21,7 +22,7 @@ const ip = (src: string, dst: string, id: number, ttl = 64): LayerSpec => ({ typ
 const vxlan = (inner: readonly LayerSpec[]): LayerSpec[] => [
   ip('172.18.0.2', '172.18.0.3', 999), { type: 'udp', srcPort: 5555, dstPort: 8472, checksum: 0 }, { type: 'vxlan', vni: 1 }, { type: 'ethernet', src: MAC.a, dst: MAC.b }, ...inner,
 ];
-const PORTS = [8472];
+const PORTS: Reading = { ports: { vxlan: [8472], wireguard: [] }, tunnels: [] };
 
 describe('one and the same packet', () => {
   it('is found through TTL, encapsulation and address translation; neither twins nor answers are taken for it', () => {
@@ -74,6 +75,38 @@ describe('one and the same packet', () => {
     assert.deepEqual(m.errors.map((e) => [e.from, e.type, e.code, e.mtu]), [['10.0.0.1', 3, 4, 1400]]);
   });
 
+  describe('encrypted between nodes', () => {
+    const facts: ProbeFacts = { proto: 'icmp', mark, port: 77, dstPort: 0, origin: 'a' };
+    const reading: Reading = { ports: { vxlan: [8472], wireguard: [51820] }, tunnels: [{ label: 'm1/wg', mtu: 1440 }, { label: 'm2/wg', mtu: 1440 }] };
+    const plain = (point: string, us: number): Captured => frame(point, us, [ip('10.0.0.2', '10.0.1.2', 1, 63), { type: 'icmp', message: { kind: 'echo-request', id: 77, sequence: 1 } }], mark);
+    const size = plain('x', 0).length - 14;
+    const sealed = (point: string, us: number, counter: number, padded = Math.ceil(size / 16) * 16): Captured =>
+      frame(point, us, [ip('172.18.0.2', '172.18.0.3', 9), { type: 'udp', srcPort: 51820, dstPort: 51820 }, { type: 'wireguard', message: 'data', receiverIndex: 5, counter }], Buffer.alloc(padded + 16, 7));
+    const found = (...between: Captured[]) => {
+      const m = matchProbe([plain('a', 1), plain('m1/wg', 10), ...between, plain('m2/wg', 40), plain('b', 50)], facts, reading);
+      return { points: m.request.map((s) => [s.point, s.sealed?.counter]), unknown: m.sealedUnknown.request };
+    };
+    const without = [['a', undefined], ['m1/wg', undefined], ['m2/wg', undefined], ['b', undefined]];
+    it('the one message of the right size between the two ends is it, at every point', () => {
+      assert.deepEqual(found(sealed('m1/eth0', 20, 7), sealed('m2/eth0', 30, 7)), { points: [...without.slice(0, 2), ['m1/eth0', 7], ['m2/eth0', 7], ...without.slice(2)], unknown: false });
+    });
+    it('others are not: another size, a keepalive, before, after', () => {
+      assert.deepEqual(found(sealed('m1/eth0', 20, 7, 128), sealed('m1/eth0', 21, 8, 0), sealed('m1/eth0', 5, 9), sealed('m1/eth0', 60, 10)), { points: without, unknown: false });
+      assert.deepEqual(found(sealed('m1/eth0', 20, 7), sealed('m1/eth0', 22, 8, 160)).points[2], ['m1/eth0', 7]);
+    });
+    it('the same over IPv6, and one message within another tunnel on a part of its way', () => {
+      const message = (counter: number): LayerSpec[] => [{ type: 'udp', srcPort: 51820, dstPort: 51820 }, { type: 'wireguard', message: 'data', receiverIndex: 5, counter }];
+      const data = Buffer.alloc(Math.ceil(size / 16) * 16 + 16, 7);
+      const six = frame('m1/eth0', 20, [{ type: 'ipv6', src: 'fc00:18::2', dst: 'fc00:18::3', hopLimit: 64 }, ...message(7)], data);
+      assert.deepEqual(found(six), { points: [...without.slice(0, 2), ['m1/eth0', 7], ...without.slice(2)], unknown: false });
+      const within = frame('r/core0', 25, vxlan([ip('172.18.0.2', '172.18.0.3', 9), ...message(7)]), data);
+      assert.deepEqual(found(sealed('m1/eth0', 20, 7), within), { points: [...without.slice(0, 2), ['m1/eth0', 7], ['r/core0', 7], ...without.slice(2)], unknown: false });
+    });
+    it('two of the same size: nobody can tell, and none is taken', () => {
+      assert.deepEqual(found(sealed('m1/eth0', 20, 7), sealed('m1/eth0', 21, 8)), { points: without, unknown: true });
+    });
+  });
+
   it('never throws, whatever was captured', () => {
     fc.assert(fc.property(fc.array(fc.uint8Array({ maxLength: 200 })), fc.constantFrom('icmp', 'tcp', 'udp'), (frames, proto) => {
       const captured = frames.map((b, i): Captured => ({ point: 'a', tsNs: BigInt(i), length: b.length, bytes: Buffer.from(b), linkType: 1 }));
@@ -84,9 +117,13 @@ describe('one and the same packet', () => {
 
 describe('small parts', () => {
   it('the filter is one that libpcap takes', () => {
-    for (const proto of ['icmp', 'tcp', 'udp'] as const) for (const ends of [['10.0.0.2', '10.0.1.2'], ['fd00::2', 'fd00:1::2']]) checkFilter(filterFor(proto, ends, [8472, 4789]));
-    assert.equal(filterFor('icmp', ['10.0.0.2'], [8472]), '((icmp) and (ip host 10.0.0.2)) or ((udp dst port 8472) and (udp[39] = 1) and (udp[42:4] = 0xa000002 or udp[46:4] = 0xa000002))'
+    const PORTS_OF = { vxlan: [8472, 4789], wireguard: [51820] };
+    for (const proto of ['icmp', 'tcp', 'udp'] as const) for (const ends of [['10.0.0.2', '10.0.1.2'], ['fd00::2', 'fd00:1::2']]) checkFilter(filterFor(proto, ends, PORTS_OF));
+    const plain = filterFor('icmp', ['10.0.0.2'], { vxlan: [8472], wireguard: [] });
+    assert.equal(plain, '((icmp) and (ip host 10.0.0.2)) or ((udp dst port 8472) and (udp[39] = 1) and (udp[42:4] = 0xa000002 or udp[46:4] = 0xa000002))'
       + ' or ((ip6[6] = 17 and (ip6[42:2] = 8472)) and (ip6[79] = 1) and (ip6[82:4] = 0xa000002 or ip6[86:4] = 0xa000002))');
+    assert.equal(filterFor('icmp', ['10.0.0.2'], { vxlan: [8472], wireguard: [51820, 4500] }), `${plain} or ((udp dst port 51820 or udp dst port 4500) and udp[8] = 4)`
+      + ' or (ip6[6] = 17 and (ip6[42:2] = 51820 or ip6[42:2] = 4500) and ip6[48] = 4) or ((udp dst port 8472) and (udp[52:2] = 51820 or udp[52:2] = 4500) and udp[58] = 4)');
   });
 
   it('reads counters by name, whatever their order', () => {

@@ -3,7 +3,7 @@
  * file with one pure function, `desired`; no backend touches the kernel or the API.
  */
 import type { NetnsState } from '@podway/netstate';
-import type { BackendConfig, BackendType, NetworkConfig } from '../config.js';
+import type { BackendConfig, NetworkConfig } from '../config.js';
 import type { DaemonPlace, DaemonSpec } from '../daemons/spec.js';
 
 export type Family = 'inet' | 'inet6';
@@ -30,6 +30,8 @@ export interface LocalNode {
   readonly uplink: Uplink;
   /** Of the Node object: for what selects nodes by label. */
   readonly labels?: Readonly<Record<string, string>>;
+  /** With WireGuard in use: by what, and its public keys by generation. */
+  readonly wireguard?: { readonly implementation: 'kernel' | 'userspace'; readonly publicKeys: Readonly<Record<number, string>> };
 }
 
 /** What a backend of a node tells the others about its end. Only what is public. */
@@ -40,6 +42,9 @@ export interface BackendEnd {
   readonly vtepMAC6?: string;
   readonly vni?: number;
   readonly port?: number;
+  /** Of the node (wireguard); the private one never leaves it. */
+  readonly publicKey?: string;
+  readonly implementation?: 'kernel' | 'userspace';
 }
 
 /** A node's annotation: where it is, which backend it sends by, and all it takes packets from. */
@@ -47,9 +52,10 @@ export interface NodeEnds {
   readonly publicIP: string;
   /** The node's address of the other family. */
   readonly secondIP?: string;
-  readonly uses: BackendType;
-  /** More than one while the cluster changes from one backend to another. */
-  readonly accepts: { readonly [T in BackendType]?: BackendEnd };
+  /** A way: the backend's type, or what the backend calls it. */
+  readonly uses: string;
+  /** By way. More than one while the cluster changes from one to another. */
+  readonly accepts: Readonly<Record<string, BackendEnd | undefined>>;
   /** Digest of the cluster's configuration that this node has taken over, or refused. */
   readonly judged?: string;
   /** Why it refused it. */
@@ -75,10 +81,18 @@ export interface Backend<B extends BackendConfig = BackendConfig> {
   refuses(config: NetworkConfig<B>, local: LocalNode, peer: Peer): string | undefined;
   /** Of a peer that is served: the family that is not, and why, in words. */
   lacks?(config: NetworkConfig<B>, local: LocalNode, peer: Peer): string | undefined;
-  /** Everything this backend wants in the node's namespace. Pure. @param mtu of pods and tunnels */
-  desired(config: NetworkConfig<B>, local: LocalNode, peers: readonly Peer[], mtu: number): Partial<NetnsState>;
+  /**
+   * Everything this backend wants in the node's namespace. Pure.
+   * @param mtu of pods and tunnels
+   * @param unready names of peers that are not sent to by this way, or not yet: no routes, but all it takes to receive
+   */
+  desired(config: NetworkConfig<B>, local: LocalNode, peers: readonly Peer[], mtu: number, unready?: ReadonlySet<string>): Partial<NetnsState>;
   /** Programs that must run beside the agent. Pure. */
   daemons?(config: NetworkConfig<B>, local: LocalNode, peers: readonly Peer[], place?: DaemonPlace): DaemonSpec[];
-  /** Routes to peers are learned by a program and marked with this protocol: a peer is reached only when they are there. */
-  readonly learnsRoutes?: number;
+  /** During a change: can packets go to this peer by this way already? At once when left out. */
+  reached?(config: NetworkConfig<B>, local: LocalNode, peer: Peer, observed: Partial<NetnsState>): boolean;
+  /** It takes packets only from peers that it was given: they stay its peers (`unready`) for as long as they may send by it. */
+  readonly keyed?: true;
+  /** What nodes call this way among themselves; the type when left out. Two ways can stand side by side, one cannot be changed without a gap. */
+  way?(config: NetworkConfig<B>): string;
 }

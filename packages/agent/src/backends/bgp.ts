@@ -26,7 +26,7 @@ import { bgpRefuses, nodeSpeaker, type NodeSpeakerInput } from '../bgp/topology.
 import type { DaemonPlace, DaemonSpec } from '../daemons/spec.js';
 import type { NetworkConfig } from '../config.js';
 import type { Backend, LocalNode, Peer } from './backend.js';
-import { judge, type Judged } from './routes.js';
+import { judge, publicIpIn, uplinkIn, type Judged } from './routes.js';
 
 export type BgpNetwork = Pick<NetworkConfig<BgpSettings>, 'clusterCidrs' | 'backend'>;
 
@@ -64,7 +64,9 @@ export const bgp = {
   type: 'bgp',
 
   overhead: (): number => 0,
-  learnsRoutes: PROTOCOL.bird,
+  /** The routes are BIRD's to make; of the families that have a way at all. */
+  reached: (_config: BgpNetwork, local: BgpLocal, peer: BgpPeer, observed: Partial<NetnsState>): boolean =>
+    peer.podCidrs.filter((c) => uplinkIn(local, familyOf(c)) && publicIpIn(peer, familyOf(c))).every((c) => observed.routes?.some((r) => r.protocol === PROTOCOL.bird && r.dst === c) ?? false),
 
   publish: () => ({}),
 

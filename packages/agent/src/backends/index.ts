@@ -8,15 +8,19 @@ import { ipip } from './ipip.js';
 import { none } from './none.js';
 import { familyOf } from './routes.js';
 import { vxlan } from './vxlan.js';
+import { wireguard } from './wireguard.js';
 
 export type { Backend, BackendEnd, Family, LocalNode, NodeEnds, Peer, Uplink, UplinkAddress } from './backend.js';
 export { tunnelAddress } from './routes.js';
 export { vtepMac } from './vxlan.js';
 
-const ALL: { readonly [T in BackendType]: Backend<Extract<BackendConfig, { type: T }>> } = { vxlan, 'host-gw': hostGw, ipip, bgp, none };
+const ALL: { readonly [T in BackendType]: Backend<Extract<BackendConfig, { type: T }>> } = { vxlan, 'host-gw': hostGw, ipip, wireguard, bgp, none };
 
 /** The backend of a configuration. The type says which; that config and backend belong together is known here and nowhere else. */
 export const backendOf = (config: NetworkConfig): Backend => ALL[config.backend.type] as unknown as Backend;
+
+/** What nodes call the way that a configuration makes. */
+export const wayOf = (config: NetworkConfig): string => backendOf(config).way?.(config) ?? config.backend.type;
 
 /**
  * The MTU of pods, bridge and tunnel: as configured, or the uplink's less the backend's overhead.

@@ -18,6 +18,10 @@ export interface DaemonSpec {
   /** One of each name runs. */
   readonly name: string;
   readonly argv: readonly string[];
+  /** The program, for how it is spoken to (`controls`), where several of it run; the name when left out. */
+  readonly program?: string;
+  /** The device it works on, which must be there before it starts (`before`), and gets its settings after that. */
+  readonly device?: string;
   /** Debian's package that brings the program: for whoever has to install it. */
   readonly package?: string;
   /** Added to argv when it is started again after it ended unexpectedly: what it left behind is to be taken over. */
@@ -30,6 +34,8 @@ export interface DaemonSpec {
 
 /** How a certain program is spoken to; what the supervisor knows of none. */
 export interface DaemonControl {
+  /** What must be there before it is started, each time. */
+  before?(spec: DaemonSpec): void;
   /** Resolves when it takes requests. Rejects while it does not; asked again. */
   ready?(spec: DaemonSpec): Promise<void>;
   /** Makes it take its new files, without a restart. @throws with the program's reason when it will not */

@@ -30,13 +30,14 @@ const RELOAD_MS = 30_000;
 const LOG_BYTES = 1 << 20;
 /** Behind the own PATH: daemons are where users have no need to look. */
 const SYSTEM_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
-const searchPath = (): string => [process.env['PATH'], SYSTEM_PATH].filter(Boolean).join(':');
+/** Where programs are looked for. */
+export const systemPath = (): string => [process.env['PATH'], SYSTEM_PATH].filter(Boolean).join(':');
 
 export interface SupervisorOptions {
   /** For records and logs; made with 0700. */
   readonly dir: string;
   readonly emit?: (e: DaemonEvent) => void;
-  /** By the name of the daemon. */
+  /** By the program of the daemon. */
   readonly controls?: Readonly<Record<string, DaemonControl>>;
 }
 
@@ -92,6 +93,8 @@ export class Supervisor {
   logPath = (name: string): string => join(this.o.dir, `${name}.log`);
   private recordPath = (name: string): string => join(this.o.dir, `${name}.json`);
 
+  private control = (spec: DaemonSpec): DaemonControl | undefined => this.o.controls?.[spec.program ?? spec.name];
+
   /** Pid by name, of those that run. */
   running(): Record<string, number> {
     return Object.fromEntries([...this.daemons].filter(([, d]) => d.process && isAlive(d.process)).map(([name, d]) => [name, d.process!.pid]));
@@ -104,14 +107,23 @@ export class Supervisor {
   apply(specs: readonly DaemonSpec[]): Promise<void> {
     return this.serially(async () => {
       for (const name of this.known()) if (!specs.some((s) => s.name === name)) await this.end(name);
-      for (const spec of specs) {
-        try {
-          await this.ensure(spec);
-        } catch (e) {
-          this.failed(spec.name, 'bring it to its desired state', e);
-        }
-      }
+      await this.ensureAll(specs);
     });
+  }
+
+  private async ensureAll(specs: readonly DaemonSpec[]): Promise<void> {
+    for (const spec of specs) {
+      try {
+        await this.ensure(spec);
+      } catch (e) {
+        this.failed(spec.name, 'bring it to its desired state', e);
+      }
+    }
+  }
+
+  /** These run; others are let be. For what a device must have before it can be set. */
+  besides(specs: readonly DaemonSpec[]): Promise<void> {
+    return this.serially(() => this.ensureAll(specs));
   }
 
   /** Ends all that this directory knows of, also what an agent before this one started. */
@@ -200,6 +212,7 @@ export class Supervisor {
     const began = performance.now();
     const again = d.record?.worked === true && spec.again !== undefined;
     const argv = again ? [...spec.argv, ...spec.again!] : spec.argv;
+    this.control(spec)?.before?.(spec);
     await this.write(spec);
     const base: DaemonRecord = { argv: spec.argv, env: spec.env ?? {}, files: hashes(spec), worked: d.record?.worked ?? false };
     await this.remember(spec.name, (d.record = base));
@@ -208,7 +221,7 @@ export class Supervisor {
       const child = spawn(argv[0]!, argv.slice(1), {
         // A session of its own: what ends the agent's, a terminal for instance, does not end the daemon.
         detached: true, stdio: ['ignore', log, log],
-        env: { PATH: searchPath(), ...spec.env, [DAEMON_MARK]: this.recordPath(spec.name) },
+        env: { PATH: systemPath(), ...spec.env, [DAEMON_MARK]: this.recordPath(spec.name) },
       });
       child.unref();
       await new Promise<void>((resolve, reject) => child.once('spawn', resolve).once('error', reject));
@@ -231,7 +244,7 @@ export class Supervisor {
   }
 
   private async becomesReady(d: Daemon, p: ProcessId): Promise<boolean> {
-    const ready = this.o.controls?.[d.spec.name]?.ready;
+    const ready = this.control(d.spec)?.ready;
     const end = performance.now() + READY_MS;
     for (;;) {
       if (!isAlive(p)) return false;
@@ -251,7 +264,7 @@ export class Supervisor {
   private async reload(d: Daemon, changed: readonly string[], dropped: readonly string[]): Promise<void> {
     const { spec } = d;
     const began = performance.now();
-    const control = this.o.controls?.[spec.name]?.reload;
+    const control = this.control(spec)?.reload;
     if (!control && !spec.reload) return this.replace(d);
     const before = spec.files.map((f) => ({ ...f, text: readText(f.path) }));
     await this.write(spec);
@@ -273,7 +286,7 @@ export class Supervisor {
   private async replace(d: Daemon): Promise<void> {
     const p = d.process!;
     d.process = undefined;
-    const handOver = this.o.controls?.[d.spec.name]?.handOver;
+    const handOver = this.control(d.spec)?.handOver;
     try {
       await handOver?.(d.spec);
       if (!handOver || !(await gone(p, STOP_MS))) await terminate(p);
@@ -356,7 +369,7 @@ async function terminate(p: ProcessId): Promise<void> {
 function run(argv: readonly string[], env: Readonly<Record<string, string>> | undefined): Promise<void> {
   return new Promise((resolve, reject) => {
     const child = spawn(argv[0]!, argv.slice(1), {
-      stdio: ['ignore', 'pipe', 'pipe'], timeout: RELOAD_MS, env: { PATH: searchPath(), ...env },
+      stdio: ['ignore', 'pipe', 'pipe'], timeout: RELOAD_MS, env: { PATH: systemPath(), ...env },
     });
     let said = '';
     for (const s of [child.stdout, child.stderr]) s.on('data', (b: Buffer) => (said = (said + b.toString()).slice(-1000)));

@@ -21,10 +21,14 @@
  * switch in the kernel: [::1]:PORT does not lead to a pod, an address of the node does.
  */
 import { cidrContainsCidr, formatCidr, parseCidr, parseIpCidr } from '@podway/cni';
+import { sysctlDevice } from '@podway/kernel';
 import { NFT_TABLE, type NftObject } from '@podway/netstate';
 import type { AttachmentRecord } from '../ipam/index.js';
 import { familyOf } from '../node/addresses.js';
 import { ANY } from './mapping.js';
+
+/** Lets 127.0.0.1 be the source of what leaves by this device: for host ports asked for on it. */
+export const routeLocalnet = (dev: string): string => `net.ipv4.conf.${sysctlDevice(dev)}.route_localnet`;
 
 export type Family = 'inet' | 'inet6';
 type Json = Readonly<Record<string, unknown>>;

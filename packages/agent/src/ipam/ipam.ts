@@ -6,11 +6,11 @@
  *
  * Calls for one attachment must not overlap: the CNI server sees to that.
  */
-import { CniError, type CniResult, type Ip, cidrContains, formatIp, formatIpIn, parseIpCidr, tryParseIpCidr } from '@podway/cni';
+import { CniError, type Cidr, type CniResult, type Ip, cidrContains, formatIp, formatIpIn, parseIpCidr, tryParseIpCidr } from '@podway/cni';
 import { PodwayError, messageOf } from '@podway/errors';
 import { REUSE_DELAY_MS, type Allocation, type AllocationState, allocate, allocateFixed } from './allocator.js';
-import { type RangeSet, rangeOfAddress } from './ranges.js';
-import { type AttachmentIp, type AttachmentKey, type AttachmentRecord, type PodRef, holderName, keyOf, recordFileName } from './record.js';
+import { capacity, type RangeSet, rangeOfAddress } from './ranges.js';
+import { type AttachmentIp, type AttachmentKey, type AttachmentRecord, type FurtherNetwork, type PodRef, holderName, keyOf, recordFileName } from './record.js';
 import type { AttachmentStore, StoreProblem } from './store.js';
 
 export interface IpamOptions {
@@ -19,6 +19,8 @@ export interface IpamOptions {
   /** Milliseconds of any clock that does not go back. */
   readonly now?: () => number;
   readonly reuseDelayMs?: number;
+  /** Where an address belongs that is none of ours, in words. */
+  readonly elsewhere?: (ip: Ip) => string | undefined;
 }
 
 export interface ReserveRequest extends AttachmentKey {
@@ -38,12 +40,14 @@ export interface ReserveRequest extends AttachmentKey {
 /** How long the pointer to the last address given may be behind on disk. */
 const SAVE_MS = 200;
 
+const prefixed = (words: string | undefined): string => (words === undefined ? '' : `, it belongs to ${words}`);
 const ipKey = (ip: Ip): string => `${ip.family}:${ip.value}`;
 
 export class Ipam {
   readonly #store: AttachmentStore;
   readonly #now: () => number;
   readonly #reuseDelayMs: number;
+  readonly #elsewhere: (ip: Ip) => string | undefined;
   #sets: readonly RangeSet[];
   readonly #records = new Map<string, AttachmentRecord>();
   readonly #holders = new Map<string, { owner: string; name: string }>();
@@ -56,6 +60,7 @@ export class Ipam {
     this.#store = o.store;
     this.#sets = o.sets;
     this.#now = o.now ?? (() => performance.now());
+    this.#elsewhere = o.elsewhere ?? (() => undefined);
     this.#reuseDelayMs = o.reuseDelayMs ?? REUSE_DELAY_MS;
   }
 
@@ -109,8 +114,33 @@ export class Ipam {
     return this.#holders.get(ipKey(ip))?.name;
   }
 
+  /** Addresses of a range that somebody has. */
+  heldIn(cidr: Cidr): number {
+    let n = 0;
+    for (const key of this.#holders.keys()) {
+      const [family, value] = key.split(':') as [string, string];
+      if (cidrContains(cidr, { family: Number(family) as 4 | 6, value: BigInt(value) })) n++;
+    }
+    return n;
+  }
+
+  /** Families in which no address is left. */
+  full(): (4 | 6)[] {
+    return this.#sets.flatMap((set) => {
+      const free = set.ranges.reduce((n, r) => n + capacity(r), 0n) - BigInt(set.ranges.reduce((n, r) => n + this.heldIn(r.subnet), 0));
+      const family = set.ranges[0]?.subnet.family;
+      return free <= 0n && family !== undefined ? [family] : [];
+    });
+  }
+
   /** For a node whose podCIDRs came later or grew; addresses outside stay their pods' until released. */
   setRanges(sets: readonly RangeSet[]): void {
+    // A set that has grown or shrunk goes on where it was.
+    const family = (s: RangeSet) => s.ranges[0]?.subnet.family;
+    for (const set of sets) {
+      const last = this.#sets.filter((o) => family(o) === family(set)).map((o) => this.#lastGiven.get(o.id)).find((ip) => ip !== undefined);
+      if (last && !this.#lastGiven.has(set.id)) this.#lastGiven.set(set.id, last);
+    }
     this.#sets = sets;
   }
 
@@ -135,6 +165,7 @@ export class Ipam {
       ips,
       ...req.name(ips.map((i) => parseIpCidr(i.address).ip)),
       ...req.more,
+      ...this.#further(req.containerId),
       phase: 'adding',
       created: new Date().toISOString(),
     };
@@ -153,23 +184,32 @@ export class Ipam {
     return { record, existed: false };
   }
 
+  /** Which of a pod's interfaces this is: the first one has no number. */
+  #further(containerId: string): { further?: number } {
+    const others = this.list().filter((r) => r.containerId === containerId).map((r) => r.further ?? 0);
+    return others.length ? { further: Math.max(...others) + 1 } : {};
+  }
+
   /** Nothing is changed until every set has given: a failure in the second family leaves the first as it was. */
   #pick(fixed: readonly Ip[]): Allocation[] {
     const left = [...fixed];
-    const picked = this.#sets.map((set) => {
+    const wishes = this.#sets.map((set) => {
       const at = left.findIndex((ip) => set.ranges.some((r) => cidrContains(r.subnet, ip)));
       const [wanted] = at >= 0 ? left.splice(at, 1) : [];
-      const state = this.#state(set);
-      return { set, wanted, allocation: wanted ? allocateFixed(set, wanted, state) : allocate(set, state) };
+      return { set, wanted };
     });
     const odd = left[0];
     if (odd) {
-      const twice = picked.some((p) => p.wanted && p.wanted.family === odd.family);
+      const twice = wishes.some((p) => p.wanted && p.wanted.family === odd.family);
       throw new CniError('ADDRESS_TAKEN', `requested address ${formatIp(odd)} cannot be given`, {
         object: formatIp(odd),
-        details: twice ? 'another address of the same range was asked for as well' : `it is not in ${this.#sets.map((s) => s.id).join(', ')}`,
+        details: twice ? 'another address of the same range was asked for as well' : `it is not in ${this.#sets.map((s) => s.id).join(', ')}${prefixed(this.#elsewhere(odd))}`,
       });
     }
+    const picked = wishes.map(({ set, wanted }) => {
+      const state = this.#state(set);
+      return { set, wanted, allocation: wanted ? allocateFixed(set, wanted, state) : allocate(set, state) };
+    });
     for (const { set, wanted, allocation } of picked) if (!wanted) this.#lastGiven.set(set.id, allocation.ip);
     return picked.map((p) => p.allocation);
   }
@@ -192,6 +232,11 @@ export class Ipam {
   /** As `markReady`, with the writing begun now, beside the work that makes it true. One of the two is to be called. */
   prepareReady(key: AttachmentKey, result: CniResult): { commit(): Promise<AttachmentRecord>; discard(): Promise<void> } {
     return this.#prepare(key, { phase: 'ready', result });
+  }
+
+  /** Further networks of an attachment, durable before their plugins run, and again when they are done. @throws PodwayError ATTACHMENT_UNKNOWN */
+  markNetworks(key: AttachmentKey, networks: readonly FurtherNetwork[], ready: boolean): Promise<AttachmentRecord> {
+    return this.#update(key, { networks, networksReady: ready });
   }
 
   /** DEL has begun; the address stays taken until `release`. @throws PodwayError ATTACHMENT_UNKNOWN */

@@ -72,8 +72,11 @@ export function rangeSets(specs: readonly (readonly RangeSpec[])[]): RangeSet[] 
   return sets;
 }
 
-/** One set per family: what a node's podCIDRs mean. */
-export const setsOfPodCidrs = (podCidrs: readonly string[]): RangeSet[] => rangeSets(podCidrs.map((subnet) => [{ subnet }]));
+/** One set per family, in the order of first appearance: what a node's podCIDRs or blocks mean. */
+export function setsOfPodCidrs(podCidrs: readonly string[]): RangeSet[] {
+  const families = [...new Set(podCidrs.map((c) => c.includes(':')))];
+  return rangeSets(families.map((v6) => podCidrs.filter((c) => c.includes(':') === v6).map((subnet) => ({ subnet }))));
+}
 
 /** `10.244.1.0/24`, or with its bounds when they are narrower than the subnet. */
 export function rangeName(r: Range): string {

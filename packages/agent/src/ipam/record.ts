@@ -28,6 +28,19 @@ export interface AttachmentIp {
   readonly gateway: string;
 }
 
+/** A further network of the pod, as it was when the pod was added: all that its plugin needs, for every verb. */
+export interface FurtherNetwork {
+  /** `NAMESPACE/NAME` of its object. */
+  readonly network: string;
+  readonly ifname: string;
+  /** The CNI configuration, as text. */
+  readonly config: string;
+  /** Directories of plugins. */
+  readonly path: readonly string[];
+  readonly ips?: readonly string[];
+  readonly mac?: string;
+}
+
 export interface HostPort {
   readonly protocol: 'tcp' | 'udp' | 'sctp';
   readonly hostPort: number;
@@ -60,6 +73,12 @@ export interface AttachmentRecord extends AttachmentKey {
   readonly mac: string;
   /** Name of the host end of the veth. */
   readonly hostIfname: string;
+  /** Absent on a pod's first interface; 1, 2 … on further ones, which take no default route. */
+  readonly further?: number;
+  /** Further networks that were begun with this attachment, in order. */
+  readonly networks?: readonly FurtherNetwork[];
+  /** Set when all of them are there. */
+  readonly networksReady?: boolean;
   readonly hostPorts?: readonly HostPort[];
   readonly shaping?: Shaping;
   /** Another plugin made the interface, and removes it: host ports and shaping alone are ours. */
@@ -88,6 +107,11 @@ const schema = z.object({
   ips: z.array(z.object({ address, gateway: z.string().refine((s) => tryParseIp(s) !== undefined, 'not an IP address') })),
   mac: z.string(),
   hostIfname: z.string(),
+  further: z.number().int().min(1).optional(),
+  networks: z.array(z.object({
+    network: z.string(), ifname: z.string(), config: z.string(), path: z.array(z.string()), ips: z.array(z.string()).optional(), mac: z.string().optional(),
+  })).optional(),
+  networksReady: z.boolean().optional(),
   hostPorts: z.array(z.object({
     protocol: z.enum(['tcp', 'udp', 'sctp']), hostPort: z.number().int(), containerPort: z.number().int(), hostIp: z.string().optional(),
   })).optional(),

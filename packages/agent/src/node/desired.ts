@@ -1,21 +1,19 @@
 /**
  * The desired state of a node's own namespace, as a pure function of the configuration, the node,
- * its peers and the attachments: bridge, firewall table, sysctls, the backend's part, and the host
- * end of every pod's veth. What is ours and not in it goes.
+ * its peers and the attachments: firewall table, sysctls, the backend's part, what the wiring shares
+ * among all pods, and each pod's host end with what hangs on it. What is ours and not in it goes.
  */
-import { mergeStates, NFT_TABLE, type Link, type NetnsState, type NftObject } from '@podway/netstate';
-import { parseCidr } from '@podway/cni';
 import { sysctlDevice } from '@podway/kernel';
+import { keyOf, mergeStates, NFT_TABLE, type NetnsState, type NftObject, type Route } from '@podway/netstate';
 import { backendOf } from '../backends/index.js';
-import { familiesOf, quietIpv6 } from '../backends/routes.js';
+import { familiesOf } from '../backends/routes.js';
 import type { LocalNode } from '../backends/backend.js';
 import type { NetworkConfig } from '../config.js';
 import type { AttachmentRecord } from '../ipam/index.js';
-import { hostPortMasquerade, hostPortObjects, prefixOf, WHERE } from '../hostports/index.js';
+import { hostPortMasquerade, hostPortObjects, prefixOf, routeLocalnet, WHERE } from '../hostports/index.js';
 import { shapingState } from '../shaping/index.js';
-import { hostLink } from '../wiring/bridge.js';
+import { wiringOf } from '../wiring/index.js';
 import type { BackendPlan } from './transition.js';
-import { broadcastOf, familyOf, gatewayOf, macOfAll } from './addresses.js';
 
 export interface NodeInputs {
   readonly config: NetworkConfig;
@@ -26,58 +24,38 @@ export interface NodeInputs {
 
 export function desiredNode(i: NodeInputs): NetnsState {
   const { config, local, plan } = i;
-  const ways = plan.parts.map((p) => backendOf(p.config).desired(p.config, local, p.peers, plan.mtu));
+  const ways = plan.parts.map((p) => backendOf(p.config).desired(p.config, local, p.peers, plan.mtu, p.unready));
+  const wiring = wiringOf(config);
   const ready = i.attachments.filter((r) => r.phase === 'ready');
-  return mergeStates(local.name, baseState(config, local, plan.mtu), ...ways, {
+  const state = mergeStates(
+    local.name, baseState(local), wiring.nodeState(config, local, plan.mtu), ...ways,
+    { nft: podwayTable(config, local.podCidrs, i.attachments), sysctls: Object.fromEntries(ready.flatMap((r) => (r.chained && r.hostPorts ? [[routeLocalnet(r.chained.dev), '1']] : []))) },
     // What another plugin wired is that plugin's to look after.
-    links: ready.filter((r) => !r.chained).map((r) => hostLink(config, r, plan.mtu)),
-    nft: podwayTable(config, local.podCidrs, i.attachments),
-    sysctls: Object.fromEntries([config.bridge, ...ready.flatMap((r) => (r.chained && r.hostPorts ? [r.chained.dev] : []))].map((dev) => [routeLocalnet(dev), '1'])),
-  }, ...ready.map(shapingState));
+    ...ready.filter((r) => !r.chained).map((r) => wiring.hostState(config, r, plan.mtu)), ...ready.map(shapingState),
+  );
+  return { ...state, routes: once(state.routes) };
 }
 
-/** Lets 127.0.0.1 be the source of what leaves by this device: for host ports asked for on it. */
-export const routeLocalnet = (dev: string): string => `net.ipv4.conf.${dev.replaceAll('.', '/')}.route_localnet`;
-
-function baseState(config: NetworkConfig, local: LocalNode, mtu: number): Partial<NetnsState> {
-  const dev = config.bridge;
-  const bridge: Link = {
-    name: dev, kind: 'bridge', up: true, mtu, alias: 'podway: bridge of the pods on this node',
-    // A fixed MAC: without one a bridge takes the lowest of its ports and changes it as pods come and go.
-    address: macOfAll(local.podCidrs.map(gatewayOf)), bridge: { stp: false, ...(config.proxy === 'none' ? {} : netfilterCalls(local)) },
-  };
-  return {
-    links: [bridge],
-    addresses: local.podCidrs.map((podCidr) => {
-      const prefix = parseCidr(podCidr).prefix;
-      const family = familyOf(podCidr);
-      return { dev, family, address: gatewayOf(podCidr), prefix, ...(family === 'inet' ? { broadcast: broadcastOf(podCidr) } : {}) };
-    }),
-    sysctls: forwarding(dev, local),
-  };
+/** Two ways at once, or backend and wiring, may want the same one: a blackhole for the node's own range. */
+function once(routes: readonly Route[]): Route[] {
+  const seen = new Set<string>();
+  return routes.filter((r) => r.type !== 'blackhole' || (!seen.has(keyOf.route(r)) && seen.add(keyOf.route(r))));
 }
 
-/** A pod that asked a Service and was led to one of its own node gets the answer over the bridge: conntrack must see it there, to turn it back (br_netfilter). */
-function netfilterCalls({ podCidrs }: LocalNode): NonNullable<Link['bridge']> {
-  const families = familiesOf(podCidrs);
-  return { ...(families.includes('inet') ? { nfCallIptables: true } : {}), ...(families.includes('inet6') ? { nfCallIp6tables: true } : {}) };
-}
-
-/** IPv4 forwards by device; IPv6 for the whole namespace at once. */
-function forwarding(bridge: string, { podCidrs, uplink }: LocalNode): Record<string, string> {
+/** IPv4 forwards by device, those of the pods are the wiring's; IPv6 for the whole namespace at once. */
+function baseState({ podCidrs, uplink }: LocalNode): Partial<NetnsState> {
   const families = familiesOf(podCidrs);
   return {
-    ...(families.includes('inet')
-      ? { 'net.ipv4.ip_forward': '1', [`net.ipv4.conf.${bridge}.forwarding`]: '1', [`net.ipv4.conf.${sysctlDevice(uplink.dev)}.forwarding`]: '1' }
-      : {}),
-    ...(families.includes('inet6')
-      ? {
-          'net.ipv6.conf.all.forwarding': '1',
-          ...Object.fromEntries(quietIpv6(bridge)),
-          // Who forwards does not believe routers any more (1); where the node did so before, it goes on (2): its default route may come from there.
-          ...(uplink.believesRouters ? { [`net.ipv6.conf.${sysctlDevice(uplink.dev)}.accept_ra`]: '2' } : {}),
-        }
-      : {}),
+    sysctls: {
+      ...(families.includes('inet') ? { 'net.ipv4.ip_forward': '1', [`net.ipv4.conf.${sysctlDevice(uplink.dev)}.forwarding`]: '1' } : {}),
+      ...(families.includes('inet6')
+        ? {
+            'net.ipv6.conf.all.forwarding': '1',
+            // Who forwards does not believe routers any more (1); where the node did so before, it goes on (2): its default route may come from there.
+            ...(uplink.believesRouters ? { [`net.ipv6.conf.${sysctlDevice(uplink.dev)}.accept_ra`]: '2' } : {}),
+          }
+        : {}),
+    },
   };
 }
 

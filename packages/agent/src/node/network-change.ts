@@ -4,6 +4,7 @@ import { kernelHas } from '@podway/kernel';
 import { PodwayError } from '@podway/errors';
 import { podMtu, type LocalNode } from '../backends/index.js';
 import { parseNetworkConfig, type NetworkConfig } from '../config.js';
+import { lacksForWireguard } from '../wireguard/index.js';
 
 /** Tells one text of a configuration from another. */
 export const networkDigest = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 12);
@@ -13,6 +14,7 @@ export const NETWORK_CONFIG_MAP = { namespace: 'kube-system', name: 'podway-conf
 
 /** In words, what this kernel would need for a backend and has not. */
 function lackingModule(next: NetworkConfig): string | undefined {
+  if (next.backend.type === 'wireguard') return lacksForWireguard(next.backend);
   const kind = LINK_KIND[next.backend.type];
   if (kind === undefined || kernelHas('link', kind)) return undefined;
   return `backend ${next.backend.type} needs the kernel module ${kind}, which this kernel lacks`;
@@ -24,10 +26,16 @@ function whatCannotChange(now: NetworkConfig, next: NetworkConfig): string | und
   if (now.clusterCidrs.join() !== next.clusterCidrs.join()) {
     return `the range of pods cannot change on a running cluster (${now.clusterCidrs.join(', ')} to ${next.clusterCidrs.join(', ')})`;
   }
-  if (now.wiring !== next.wiring) return `the wiring of pods cannot change on a running cluster (${now.wiring} to ${next.wiring})`;
+  const [was, wanted] = [wiringWords(now), wiringWords(next)];
+  if (was !== wanted) {
+    return `the wiring of pods cannot change on a running cluster (${was} to ${wanted}): the routes in each running pod name the gateway of ${was}, which would be gone. Make the cluster anew with it`;
+  }
+  if (now.ipam !== next.ipam) return `where addresses come from cannot change on a running cluster (${now.ipam ?? 'podCIDR'} to ${next.ipam ?? 'podCIDR'}): pods have addresses of ranges that would be another node's`;
   if (now.bridge !== next.bridge) return `the bridge cannot change on a running cluster (${now.bridge} to ${next.bridge})`;
   return undefined;
 }
+
+const wiringWords = (c: NetworkConfig): string => (c.gateway === undefined ? c.wiring : `${c.wiring} with a ${c.gateway} gateway`);
 
 /**
  * The configuration in a text, when this node can change over to it.

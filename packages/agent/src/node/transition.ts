@@ -11,17 +11,15 @@
  *
  * The MTU is the smaller of the two meanwhile, so that no packet fits only one of them.
  */
-import type { Route } from '@podway/netstate';
-import { backendOf, podMtu } from '../backends/index.js';
-import type { LocalNode, NodeEnds, Peer } from '../backends/backend.js';
-import type { BackendType, NetworkConfig } from '../config.js';
-import { publicIpIn, uplinkIn } from '../backends/routes.js';
-import { familyOf } from './addresses.js';
+import type { NetnsState } from '@podway/netstate';
+import { backendOf, podMtu, wayOf } from '../backends/index.js';
+import type { Backend, LocalNode, NodeEnds, Peer } from '../backends/backend.js';
+import type { NetworkConfig } from '../config.js';
 import type { PeerProblem } from './peers.js';
 
 export interface BackendPlan {
-  /** Each configuration with the peers that are reached by it; the first is the wanted one. */
-  readonly parts: readonly { readonly config: NetworkConfig; readonly peers: readonly Peer[] }[];
+  /** Each configuration with the peers that are reached by it, or are to be (`unready`, by name); the first is the wanted one. */
+  readonly parts: readonly { readonly config: NetworkConfig; readonly peers: readonly Peer[]; readonly unready?: ReadonlySet<string> }[];
   readonly problems: readonly PeerProblem[];
   /** Nobody uses what was before any more: the caller leaves it out from the next plan on. */
   readonly settled: boolean;
@@ -30,20 +28,24 @@ export interface BackendPlan {
   readonly ends: NodeEnds;
 }
 
-/** @param routes of the node as they are: what a learning backend must have learned before the old way can go. */
+/** @throws MTU_TOO_BIG */
+export const mtuDuring = (config: NetworkConfig, previous: NetworkConfig | undefined, local: LocalNode): number =>
+  Math.min(podMtu(config, local), ...(previous ? [podMtu(previous, local)] : []));
+
+/** @param observed of the node as it is: what must be there before the old way can go (learned routes, handshakes). */
 export function planBackends(
-  config: NetworkConfig, previous: NetworkConfig | undefined, local: LocalNode, peers: readonly Peer[], routes: readonly Route[] = [],
+  config: NetworkConfig, previous: NetworkConfig | undefined, local: LocalNode, peers: readonly Peer[], observed: Partial<NetnsState> = {},
 ): BackendPlan {
   const wanted = backendOf(config);
   const old = previous && backendOf(previous);
   const now: Peer[] = [];
   const still: Peer[] = [];
-  /** Wanted the new way, but it is not there yet: both are kept up. One that never took the old way waits for the new one alone. */
+  /** Wanted the new way, but it is not there yet: both are kept up. Who never took the old way has only the new one. */
   const both: Peer[] = [];
   const problems: PeerProblem[] = [];
   for (const peer of peers) {
     const refusal = wanted.refuses(config, local, peer);
-    const reached = wanted.learnsRoutes === undefined || previous === undefined || hasLearned(wanted.learnsRoutes, local, peer, routes);
+    const reached = previous === undefined || (wanted.reached?.(config, local, peer, observed) ?? true);
     const byOld = previous !== undefined && old?.refuses(previous, local, peer) === undefined;
     const lacking = refusal === undefined ? wanted.lacks?.(config, local, peer) : undefined;
     if (lacking !== undefined) problems.push({ node: peer.name, reason: lacking });
@@ -52,23 +54,24 @@ export function planBackends(
     else if (byOld) still.push(peer);
     else problems.push({ node: peer.name, reason: refusal });
   }
-  const settled = previous === undefined || (still.length + both.length === 0 && !peers.some((p) => p.ends.uses === previous.backend.type));
-  const uses: BackendType = still.length + both.length > 0 && previous ? previous.backend.type : config.backend.type;
+  /** Those that may still send the old way. */
+  const senders = (backend: Backend, c: NetworkConfig): Peer[] => now.filter((p) => backend.refuses(c, local, p) === undefined);
+  const names = (list: readonly Peer[]): ReadonlySet<string> => new Set(list.map((p) => p.name));
+  const settled = previous === undefined || (still.length + both.length === 0 && !peers.some((p) => p.ends.uses === wayOf(previous)));
+  const uses = wayOf(still.length + both.length > 0 && previous ? previous : config);
   return {
-    parts: [{ config, peers: [...now, ...both] }, ...(previous ? [{ config: previous, peers: [...still, ...both] }] : [])],
+    parts: [
+      { config, peers: [...now, ...both], unready: names(both) },
+      ...(previous && old ? [{ config: previous, peers: [...still, ...both, ...(old.keyed ? senders(old, previous) : [])], unready: names(now) }] : []),
+    ],
     problems, settled,
-    mtu: Math.min(podMtu(config, local), ...(previous ? [podMtu(previous, local)] : [])),
+    mtu: mtuDuring(config, previous, local),
     ends: {
       publicIP: local.uplink.address, ...(local.uplink.second ? { secondIP: local.uplink.second.address } : {}), uses,
       accepts: {
-        ...(previous && old ? { [previous.backend.type]: old.publish(previous, local) } : {}),
-        [config.backend.type]: wanted.publish(config, local),
+        ...(previous && old ? { [wayOf(previous)]: old.publish(previous, local) } : {}),
+        [wayOf(config)]: wanted.publish(config, local),
       },
     },
   };
 }
-
-/** Of the families that have a way at all. */
-const hasLearned = (protocol: number, local: LocalNode, peer: Peer, routes: readonly Route[]): boolean =>
-  peer.podCidrs.filter((c) => uplinkIn(local, familyOf(c)) && publicIpIn(peer, familyOf(c)))
-    .every((c) => routes.some((r) => r.protocol === protocol && r.dst === c));

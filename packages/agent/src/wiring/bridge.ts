@@ -1,161 +1,92 @@
 /**
- * Bridge wiring: a veth pair, one end in the pod, the other a port of the node's bridge.
- *
- * Both ends are made at once, the pod's end directly in the pod's namespace (no device is ever
- * moved), named, addressed and marked in the same system call; the pod's side is then configured
- * by one batch. About 1 ms in all. Which state to expect:
+ * Bridge wiring: a veth pair, one end in the pod, the other a port of the node's bridge. About 1 ms in all.
+ * Which state to expect:
  *
  *   node   veth1a2b3c4d   port of cni0, no address, alias `podway: pod NS/NAME eth0 …`
  *   pod    eth0           MAC from the address, ADDRESS/24; default via .1, the cluster via .1
  */
-import { createHash } from 'node:crypto';
-import { CniError, parseIpCidr, type CniResult } from '@podway/cni';
-import {
-  addAddrRequest, addRouteRequest, checkIfname, createRequests, setPortRequest, setRequest, sysctlDevice, writeSysctl, type LinkInfo, type LinkRemover, type Netns, type Request, type RtNetlink,
-  RtNetlink as Rt,
-} from '@podway/kernel';
-import { ALIAS_PREFIX, mergeStates, type Link, type NetnsState } from '@podway/netstate';
+import { parseCidr, type CniResult } from '@podway/cni';
+import { setPortRequest, sysctlDevice, type Netns } from '@podway/kernel';
+import { mergeStates, type Link, type NetnsState } from '@podway/netstate';
+import type { LocalNode } from '../backends/backend.js';
+import { familiesOf, quietIpv6 } from '../backends/routes.js';
 import type { NetworkConfig } from '../config.js';
-import type { AttachmentKey, AttachmentRecord } from '../ipam/index.js';
+import type { AttachmentRecord } from '../ipam/index.js';
 import { holderName } from '../ipam/index.js';
-import { quietIpv6 } from '../backends/routes.js';
-import { broadcastOf, familyOf } from '../node/addresses.js';
+import { routeLocalnet } from '../hostports/index.js';
+import { broadcastOf, familyOf, gatewayOf, macOfAll } from '../node/addresses.js';
+import { defaultOf, hostEnd, hostMac, makePair, podAddress, podRoute, podSide } from './veth.js';
+import type { Wiring, WiringContext } from './wiring.js';
 
-const TABLE_MAIN = 254;
-const LOOPBACK_INDEX = 1;
+/** A pod that asks a Service may be led to itself, as one that asks its own host port: the frame goes back by the port it came from. */
+const hairpins = (config: NetworkConfig, r: AttachmentRecord): boolean => config.proxy !== 'none' || !!r.hostPorts?.length;
 
-/** The host end's name: 11 hex digits of a hash, so that it is known before and after it exists. */
-export function hostIfname(key: AttachmentKey): string {
-  const hash = createHash('sha256').update(`${key.containerId}/${key.ifname}`).digest('hex');
-  return checkIfname(`veth${hash.slice(0, 11)}`);
+/** A pod that asked a Service and was led to one of its own node gets the answer over the bridge: conntrack must see it there, to turn it back (br_netfilter). */
+function netfilterCalls({ podCidrs }: LocalNode): NonNullable<Link['bridge']> {
+  const families = familiesOf(podCidrs);
+  return { ...(families.includes('inet') ? { nfCallIptables: true } : {}), ...(families.includes('inet6') ? { nfCallIp6tables: true } : {}) };
 }
 
-/** Locally administered, from the same hash: known without asking the kernel what it chose. */
-export function hostMac(key: AttachmentKey): string {
-  const hash = createHash('sha256').update(`${key.containerId}/${key.ifname}`).digest('hex');
-  return `02:${hash.slice(22, 32).match(/../g)!.join(':')}`;
-}
+export const bridge: Wiring = {
+  type: 'bridge',
+  sharedDevice: (config) => config.bridge,
 
-const aliasOf = (r: AttachmentRecord): string => `${ALIAS_PREFIX} ${holderName(r)} ${r.ifname} (${r.containerId.slice(0, 13)})`.slice(0, 255);
+  nodeState(config: NetworkConfig, local: LocalNode, mtu: number): Partial<NetnsState> {
+    const dev = config.bridge;
+    const families = familiesOf(local.podCidrs);
+    return {
+      links: [{
+        name: dev, kind: 'bridge', up: true, mtu, alias: 'podway: bridge of the pods on this node',
+        // A fixed MAC: without one a bridge takes the lowest of its ports and changes it as pods come and go.
+        address: macOfAll(local.podCidrs.map(gatewayOf)), bridge: { stp: false, ...(config.proxy === 'none' ? {} : netfilterCalls(local)) },
+      }],
+      addresses: local.podCidrs.map((podCidr) => {
+        const family = familyOf(podCidr);
+        return { dev, family, address: gatewayOf(podCidr), prefix: parseCidr(podCidr).prefix, ...(family === 'inet' ? { broadcast: broadcastOf(podCidr) } : {}) };
+      }),
+      sysctls: {
+        [routeLocalnet(dev)]: '1',
+        ...(families.includes('inet') ? { [`net.ipv4.conf.${sysctlDevice(dev)}.forwarding`]: '1' } : {}),
+        ...(families.includes('inet6') ? Object.fromEntries(quietIpv6(sysctlDevice(dev))) : {}),
+      },
+    };
+  },
 
-/** The host end as it must be. */
-export const hostLink = (config: NetworkConfig, r: AttachmentRecord, mtu: number): Link => ({
-  name: r.hostIfname, kind: 'veth', up: true, mtu, master: config.bridge, alias: aliasOf(r), why: `host end of ${holderName(r)}`,
-  // Where bridged packets are translated too (br_netfilter), a pod that asks its own host port gets the frame by the port it came in by.
-  ...(hairpins(config) || r.hostPorts?.length ? { port: { hairpin: true } } : {}),
-});
+  hostState: (config, r, mtu) => ({
+    links: [hostEnd(r, mtu, {
+      master: config.bridge,
+      // Where bridged packets are translated too (br_netfilter), a pod that asks its own Service or host port gets the frame by the port it came in by.
+      ...(hairpins(config, r) ? { port: { hairpin: true } } : {}),
+    })],
+  }),
 
-/** A pod that asks a Service may be led to itself: br_netfilter translates on the bridge, and the frame goes back by the port it came from. */
-const hairpins = (config: NetworkConfig): boolean => config.proxy !== 'none';
-
-/** The pod's side as it must be: what ADD makes, CHECK compares with, and a restart takes over. */
-export function podState(config: NetworkConfig, r: AttachmentRecord, mtu: number): NetnsState {
-  const dev = r.ifname;
-  return mergeStates(holderName(r), {
-    links: [{ name: dev, kind: 'veth', up: true, mtu, address: r.mac }],
-    addresses: r.ips.map((i) => {
-      const { ip, cidr } = parseIpCidr(i.address);
-      const [address = ''] = i.address.split('/');
-      return { dev, family: ip.family === 4 ? 'inet' : 'inet6', address, prefix: cidr.prefix, ...(ip.family === 4 ? { broadcast: broadcastOf(i.address) } : {}) };
-    }),
-    routes: r.ips.flatMap((i) => {
+  podState(config: NetworkConfig, r: AttachmentRecord, mtu: number): NetnsState {
+    const dev = r.ifname;
+    return mergeStates(holderName(r), podSide(r, mtu, r.ips.map((i) => podAddress(dev, i)), r.ips.flatMap((i) => {
       const family = familyOf(i.address);
       const cluster = config.clusterCidrs.find((c) => familyOf(c) === family);
-      const metric = family === 'inet6' ? 1024 : 0;
-      const common = { family, gateway: i.gateway, dev, type: 'unicast', table: TABLE_MAIN, protocol: 3, metric } as const;
-      return [
-        { ...common, dst: family === 'inet' ? '0.0.0.0/0' : '::/0' },
-        ...(cluster === undefined ? [] : [{ ...common, dst: cluster }]),
-      ];
-    }),
-  });
-}
+      return [defaultOf(family), ...(cluster === undefined ? [] : [cluster])].map((dst) => ({ ...podRoute(dev, dst, family), gateway: i.gateway }));
+    })));
+  },
 
-export interface WiringContext {
-  readonly config: NetworkConfig;
-  readonly mtu: number;
-  readonly node: Netns;
-  /** The node's own socket, kept open by the agent. */
-  readonly netlink: RtNetlink;
-}
+  wire(c: WiringContext, pod: Netns, r: AttachmentRecord): void {
+    makePair(c, pod, r, this.podState(c.config, r, c.mtu), { master: c.shared!.index });
+    if (hairpins(c.config, r)) c.netlink.send(setPortRequest(c.netlink.mustLink(r.hostIfname).index, { hairpin: true }, r.hostIfname));
+  },
 
-/**
- * Makes both ends and configures the pod's side.
- * @throws CniError 103 when the interface name is taken in the pod, or the host end's on the node. On any error, `unwire` takes back what was made.
- */
-export function wire(c: WiringContext, pod: Netns, r: AttachmentRecord, bridge: LinkInfo): void {
-  const podNl = Rt.open(pod);
-  try {
-    // Looked at first: in a batch the requests behind a refused creation would be carried out on somebody else's device.
-    if (c.netlink.link(r.hostIfname)) {
-      throw new CniError('INTERFACE_EXISTS', `there is already a device ${r.hostIfname} on the node, and it is not Podway's`, {
-        object: r.hostIfname, hint: `Remove it: ip link delete ${r.hostIfname}`,
-      });
-    }
-    const [refused] = c.netlink.batch([
-      ...createRequests({
-        kind: 'veth', name: r.hostIfname, mtu: c.mtu, master: bridge.index, address: hostMac(r), alias: aliasOf(r),
-        peer: { name: r.ifname, netnsFd: pod.fd, address: r.mac, mtu: c.mtu },
+  /** Bridge, host end, pod end; addresses belong to the pod end. */
+  resultOf({ config, shared, mtu }: WiringContext, r: AttachmentRecord): CniResult {
+    return {
+      interfaces: [
+        { name: shared!.name, ...(shared!.address === undefined ? {} : { mac: shared!.address }) },
+        { name: r.hostIfname, mac: hostMac(r), mtu },
+        { name: r.ifname, mac: r.mac, mtu, sandbox: r.netns },
+      ],
+      ips: r.ips.map((i) => ({ address: i.address, gateway: i.gateway, interface: 2 })),
+      routes: r.further !== undefined ? [] : r.ips.flatMap(({ gateway: gw }) => {
+        const cluster = config.clusterCidrs.find((c) => familyOf(c) === familyOf(gw));
+        return [{ dst: defaultOf(familyOf(gw)), gw }, ...(cluster === undefined ? [] : [{ dst: cluster, gw }])];
       }),
-      setRequest(r.hostIfname, { up: true }),
-    ]);
-    if (refused) throw podNl.link(r.ifname) ? taken(r) : refused.error;
-    const inside = podNl.mustLink(r.ifname);
-    // A veth's lower device is its peer.
-    if (hairpins(c.config) && inside.link !== undefined) must(c.netlink.batch([setPortRequest(inside.link, { hairpin: true }, r.hostIfname)]));
-    if (r.ips.some((i) => familyOf(i.address) === 'inet6')) settleIpv6(pod, r.ifname);
-    must(podNl.batch([setRequest(LOOPBACK_INDEX, { up: true }, 'lo'), setRequest(inside.index, { up: true }, r.ifname), ...podRequests(c, r, inside.index)]));
-  } finally {
-    podNl.close();
-  }
-}
-
-/** Before the device is up. Some runtimes make sandboxes without IPv6; who is given an address of it has it. */
-function settleIpv6(pod: Netns, ifname: string): void {
-  const dev = sysctlDevice(ifname);
-  for (const [key, value] of [[`net.ipv6.conf.${dev}.disable_ipv6`, '0'] as const, ...quietIpv6(dev)]) writeSysctl(pod, key, value);
-}
-
-const taken = (r: AttachmentRecord): CniError =>
-  new CniError('INTERFACE_EXISTS', `there is already an interface ${r.ifname} in the container`, {
-    object: `${r.ifname} in ${r.netns}`, hint: 'Ask for another CNI_IFNAME, or DEL the attachment that made it.',
-  });
-
-function podRequests(c: WiringContext, r: AttachmentRecord, index: number): Request[] {
-  const want = podState(c.config, r, c.mtu);
-  return [
-    ...want.addresses.map((a) => addAddrRequest({ index, address: a.address, prefix: a.prefix, ...(a.broadcast === undefined ? {} : { broadcast: a.broadcast }) })),
-    ...want.routes.map((w) => addRouteRequest({ dst: w.dst, index, ...(w.gateway === undefined ? {} : { gateway: w.gateway }) })),
-  ];
-}
-
-/** Removes the host end, and with it the pod's, and other devices of the attachment. Absent is success; a link that is not ours is left alone. */
-export async function unwire(netlink: RtNetlink, remover: LinkRemover, names: readonly string[]): Promise<boolean> {
-  const ours = names.flatMap((name) => {
-    const link = name === '' ? undefined : netlink.link(name);
-    return link?.alias?.startsWith(ALIAS_PREFIX) ? [{ index: link.index, name }] : [];
-  });
-  return (await remover.removeAll(ours)).includes(true);
-}
-
-function must(refusals: readonly { error: Error }[]): void {
-  const first = refusals[0];
-  if (first) throw first.error;
-}
-
-/** What ADD answers, known before it is made: bridge, host end, pod end; addresses belong to the pod end. */
-export function resultOf(config: NetworkConfig, r: AttachmentRecord, bridge: LinkInfo, mtu: number): CniResult {
-  const gateways = r.ips.map((i) => i.gateway);
-  return {
-    interfaces: [
-      { name: bridge.name, ...(bridge.address === undefined ? {} : { mac: bridge.address }) },
-      { name: r.hostIfname, mac: hostMac(r), mtu },
-      { name: r.ifname, mac: r.mac, mtu, sandbox: r.netns },
-    ],
-    ips: r.ips.map((i) => ({ address: i.address, gateway: i.gateway, interface: 2 })),
-    routes: gateways.flatMap((gw) => {
-      const cluster = config.clusterCidrs.find((c) => familyOf(c) === familyOf(gw));
-      return [{ dst: familyOf(gw) === 'inet' ? '0.0.0.0/0' : '::/0', gw }, ...(cluster === undefined ? [] : [{ dst: cluster, gw }])];
-    }),
-  };
-}
+    };
+  },
+};

@@ -24,8 +24,11 @@ import { command as networkCheck } from './network-check.js';
 import { command as networkGet } from './network-get.js';
 import { command as networkInstall } from './network-install.js';
 import { command as networkSet } from './network-set.js';
+import { command as networkRotateKeys } from './network-rotate-keys.js';
 import { command as bgpRoutes } from './bgp-routes.js';
 import { command as bgpStatus } from './bgp-status.js';
+import { command as ipamCheck } from './ipam-check.js';
+import { command as ipamShow } from './ipam-show.js';
 import { command as trace } from './trace.js';
 import { command as ui } from './ui.js';
 import { command as up } from './up.js';
@@ -39,7 +42,7 @@ import { command as version } from './version.js';
 
 export const commands: readonly CommandModule[] = [
   up, down, labFile, status, get, service, run, deleteCommand, exec, logs, nodeExec, nodeAdd, nodeRemove,
-  trace, ui, networkGet, networkSet, networkInstall, networkCheck, bgpStatus, bgpRoutes,
+  trace, ui, networkGet, networkSet, networkRotateKeys, networkInstall, networkCheck, ipamShow, ipamCheck, bgpStatus, bgpRoutes,
   capture, nsenter, inspectNode, inspectPod, inspectNetns, netnsList, netnsExpose, lessonList, lessonRun, version, completion, help, agent, complete, labProcess,
 ];
 
@@ -47,6 +50,7 @@ export const commands: readonly CommandModule[] = [
 export const groups: Readonly<Record<string, string>> = {
   node: 'Nodes of a lab',
   network: 'How pods of different nodes reach each other',
+  ipam: 'Addresses of pods',
   bgp: 'BGP sessions and routes of nodes',
   netns: 'Network namespaces of this machine',
   lesson: 'Learn the parts of a pod network by making them',

@@ -32,28 +32,32 @@ export const command = defineCommand({
   },
   async run({ options, setExitCode }) {
     const [
-      { desiredNode, driftLines, ifbName, isManaged, localNode, observedTable, parseNetworkConfig, peersOf, planBackends, readAttachments, serviceEntries, serviceSurroundings, ServiceTable, TABLE, tableDrift },
-      { diff, observe, podwayOwnership }, { Netns, readSysctls }, { EndpointSlices, Nodes, PROXY_NAME_LABEL, serviceKey, serviceKeyOfSlice, serviceModel, Services },
+      {
+        desiredNode, deviceOf, driftLines, ifbName, isManaged, localNode, nodeEnds, nodesWithRanges, observedTable, parseNetworkConfig, peersOf, planBackends, publishedWireguard, readAttachments,
+        serviceEntries, serviceSurroundings, ServiceTable, TABLE, tableDrift,
+      },
+      { diff, observe, podwayOwnership }, { Netns, readSysctls }, { EndpointSlices, PROXY_NAME_LABEL, serviceKey, serviceKeyOfSlice, serviceModel, Services }, { wireguardDirOf },
     ] = await Promise.all([
-      import('@podway/agent'), import('@podway/netstate'), import('@podway/kernel'), import('@podway/kube'),
+      import('@podway/agent'), import('@podway/netstate'), import('@podway/kernel'), import('@podway/kube'), import('@podway/lab/client'),
     ]);
     const lab = await openLab(options.lab);
     try {
       const config = parseNetworkConfig((await readNetwork(lab.client)).text);
-      const nodes = await lab.client.list(Nodes);
+      const nodes = await nodesWithRanges(lab.client);
       const [services, slices] = [await lab.client.list(Services), await lab.client.list(EndpointSlices)];
       const found: Drift[] = [];
       for (const { name, holderPid } of lab.state.nodes) {
         const ns = Netns.open({ pid: holderPid }, `node ${name}`);
         try {
-          const observed = observe(ns);
+          const observed = observe(ns, { wireguardDir: wireguardDirOf(holderPid) });
           const self = nodes.find((n) => n.metadata?.name === name);
-          const local = self && localNode(self, observed);
-          if (!local) {
+          const bare = self && localNode(self, observed);
+          if (!bare) {
             found.push({ node: name, finding: 'missing', kind: 'node', object: name, reason: 'it has no pod CIDR or no uplink' });
             continue;
           }
-          const plan = planBackends(config, undefined, local, peersOf(nodes, name).peers, observed.routes);
+          const local = publishedWireguard(bare, nodeEnds(self), config);
+          const plan = planBackends(config, undefined, local, peersOf(nodes, name).peers, observed);
           if (config.proxy === 'none') {
             if (observedTable(observed.nft)) found.push({ node: name, finding: 'extra', kind: 'services', object: TABLE.name, reason: 'Proxy is none' });
           } else {
@@ -69,9 +73,9 @@ export const command = defineCommand({
           const attachments = await readAttachments(join(lab.layout.node(name).state, 'attachments'));
           const desired = desiredNode({ config, local, plan, attachments });
           const changes = diff(desired, { ...observed, sysctls: readSysctls(ns, Object.keys(desired.sysctls)) }, podwayOwnership((a) => isManaged(config.clusterCidrs, a)));
-          // What an ADD or DEL is at work on is neither missing nor extra.
+          // What an ADD or DEL is at work on is neither missing nor extra: the devices, and what hangs on them.
           const busy = new Set(attachments.filter((r) => r.phase !== 'ready').flatMap((r) => [r.hostIfname, ifbName(r)]));
-          for (const c of changes.filter((x) => !busy.has(x.kind === 'qdisc' ? (x.desired ?? x.observed)!.dev : x.key))) {
+          for (const c of changes.filter((x) => !busy.has(deviceOf(x) ?? ''))) {
             found.push({ node: name, finding: FINDING[c.op], kind: c.kind, object: c.key, reason: c.reason });
           }
         } finally {

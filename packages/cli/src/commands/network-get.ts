@@ -12,9 +12,9 @@ export const command = defineCommand({
   needsRoot: true,
   view: {
     text: (n: NetworkView) => [
-      `backend ${n.backend}, pods in ${n.clusterCidrs.join(', ')}`,
+      `backend ${n.backend}, wiring ${n.wiring}${n.gateway === undefined ? '' : ` with a ${n.gateway} gateway`}, pods in ${n.clusterCidrs.join(', ')}`,
       '',
-      ...n.nodes.map((x) => `  ${x.name}  ${[x.publicIP ?? '-', x.secondIP ?? ''].filter(Boolean).join(' ')}  sends by ${x.uses ?? '-'}  takes ${x.accepts.join(', ') || '-'}`),
+      ...n.nodes.map((x) => `  ${x.name}  ${[x.publicIP ?? '-', x.secondIP ?? ''].filter(Boolean).join(' ')}  sends by ${x.uses ?? '-'}  takes ${x.accepts.join(', ') || '-'}${x.wireguard ? `  ${x.wireguard.implementation}, UDP ${x.wireguard.port}, public key ${x.wireguard.publicKey}` : ''}${x.problem === undefined ? '' : `\n      has not taken over the cluster's configuration: ${x.problem}`}`),
     ].join('\n'),
   },
   async run({ options }) {

@@ -1,6 +1,7 @@
 import type { LabMap } from '@podway/lab';
 import { defineCommand } from '../command.js';
 import { labOption, openLab } from '../lab.js';
+import { readNetwork } from '../network.js';
 
 interface Status {
   readonly lab: string;
@@ -13,7 +14,14 @@ interface Status {
   /** How many there are, how many of their ports have endpoints, and how many have none. */
   readonly services: { readonly total: number; readonly served: number; readonly empty: readonly string[] };
   readonly map: LabMap;
+  /** What carries packets between nodes now. */
+  readonly network: { readonly backend: string; readonly nodes: readonly { readonly name: string; readonly uses: string | undefined; readonly implementation?: string }[] };
   readonly drawing: string;
+}
+
+function inUserSpace(n: Status['network']): string {
+  const some = n.nodes.filter((x) => x.implementation?.startsWith('user space'));
+  return some.length ? `, in ${some[0]!.implementation} on ${some.map((x) => x.name).join(', ')}` : '';
 }
 
 export const command = defineCommand({
@@ -28,6 +36,7 @@ export const command = defineCommand({
       `Lab ${theme.name(s.lab)} is ${s.phase === 'ready' ? theme.good('ready') : theme.warn(s.phase)}  (process ${s.pid}, since ${s.started})`,
       `API server  ${s.server ?? '-'}`,
       `kubeconfig  ${s.kubeconfig}`,
+      `network     ${s.network.backend}${inUserSpace(s.network)}`,
       `Services    ${s.services.total}${s.services.empty.length ? `, without endpoints: ${s.services.empty.join(', ')}` : ''}`,
       '',
       s.drawing,
@@ -37,10 +46,10 @@ export const command = defineCommand({
     json: ({ drawing: _, ...rest }: Status) => rest,
   },
   async run({ options, setExitCode }) {
-    const [{ labMap, mapText }, { EndpointSlices, Nodes, Pods, Services, serviceKey, serviceKeyOfSlice, serviceModel, usableEndpoints }] = await Promise.all([import('@podway/lab'), import('@podway/kube')]);
+    const [{ labMap, mapText }, { EndpointSlices, Pods, Services, serviceKey, serviceKeyOfSlice, serviceModel, usableEndpoints }, { nodesWithRanges }] = await Promise.all([import('@podway/lab'), import('@podway/kube'), import('@podway/agent')]);
     const { state, layout, client } = await openLab(options.lab);
     try {
-      const nodes = await client.list(Nodes);
+      const [nodes, network] = await Promise.all([nodesWithRanges(client), readNetwork(client)]);
       const map = labMap(state.config, nodes, await client.list(Pods));
       const agents = state.nodes.map((n) => {
         const ready = nodes.find((o) => o.metadata?.name === n.name)?.status?.conditions?.find((c) => c.type === 'Ready');
@@ -52,7 +61,9 @@ export const command = defineCommand({
       if (agents.some((a) => !a.ready)) setExitCode(1);
       return {
         lab: state.name, phase: state.phase, pid: state.pid, started: state.started, server: state.server, kubeconfig: layout.kubeconfig,
-        services: { total: models.length, served: models.length - empty.length, empty }, agents, map, drawing: mapText(map),
+        services: { total: models.length, served: models.length - empty.length, empty },
+        agents, network: { backend: network.backend, nodes: network.nodes.map((n) => ({ name: n.name, uses: n.uses, ...(n.wireguard ? { implementation: n.wireguard.implementation } : {}) })) },
+        map, drawing: mapText(map),
       };
     } finally {
       client.close();

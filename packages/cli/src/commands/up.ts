@@ -83,7 +83,7 @@ function view(r: UpResult): string {
   const width = Math.max(...next.map(([c]) => c.length));
   const title = r.outcome === 'running'
     ? `Lab ${r.lab} is already running; nothing was changed.`
-    : `Lab ${r.lab} is up${r.ms === undefined ? '' : ` after ${formatDuration(r.ms)}`}: ${r.map.nodes.length} ${r.map.nodes.length === 1 ? 'node' : 'nodes'}, backend ${r.map.backend}, pods in ${r.map.clusterCIDRs.join(' and ')}.`;
+    : `Lab ${r.lab} is up${r.ms === undefined ? '' : ` after ${formatDuration(r.ms)}`}: ${r.map.nodes.length} ${r.map.nodes.length === 1 ? 'node' : 'nodes'}, backend ${r.map.backend}${r.map.wiring === 'bridge' ? '' : `, wiring ${r.map.wiring}`}, pods in ${r.map.clusterCIDRs.join(' and ')}.`;
   const pairs = r.pairs && r.pairs.total > 0
     ? r.pairs.failures.length === 0
       ? [`  All ${r.pairs.total / r.pairs.families.length} pod pairs reach each other${r.pairs.families.length > 1 ? ' by IPv4 and by IPv6' : ''}, each seen with its own address.`]
@@ -103,6 +103,9 @@ export const command = defineCommand({
     file: text('FILE', 'a lab file, or a cluster configuration of kind (YAML)', { short: '-f', complete: 'files' }),
     nodes: integer('N', 'how many nodes, when there is no file', { min: 1, max: 100 }),
     ipFamily: choice('FAMILY', ['ipv4', 'ipv6', 'dual'], 'addresses of nodes and pods, when there is no file (default: ipv4)'),
+    wiring: choice('WIRING', ['bridge', 'ptp'], 'how pods are connected to their node'),
+    gateway: choice('FORM', ['host', 'link-local'], "ptp: the pods' next hop, an address on the node or 169.254.1.1"),
+    ipam: choice('SOURCE', ['podCIDR', 'pools'], 'ranges of pods: one a node, or blocks of IP pools as they are needed'),
     retain: flag('leave what was built when the start fails'),
   },
   examples: [
@@ -110,6 +113,7 @@ export const command = defineCommand({
     ['podway up --nodes 5', 'five nodes'],
     ['podway up --ip-family dual', 'every node and pod has an IPv4 and an IPv6 address'],
     ['podway up -f examples/two-nodes.yaml', 'a lab of your own'],
+    ['podway up --wiring ptp --gateway link-local', 'no bridge: a route to each pod, as Calico does'],
     ['podway up -f examples/kind.yaml --lab huari-test', 'from a file of kind, under another name'],
     ['podway up --lab other', 'a second one beside it'],
   ],
@@ -119,11 +123,12 @@ export const command = defineCommand({
     if (options.file !== undefined && options.nodes !== undefined) throw usageError('--nodes and --file exclude each other', 'The file says how many nodes there are.');
     if (options.file !== undefined && options.ipFamily !== undefined) throw usageError('--ip-family and --file exclude each other', 'The file says it: network.ipFamily.');
     const lab = await import('@podway/lab');
-    const { config, notes } = options.file === undefined
+    const { config: fromFile, notes } = options.file === undefined
       ? { config: lab.defaultLab(options.lab, options.nodes ?? 3, options.ipFamily ?? 'ipv4'), notes: [] }
       // A name on the command line wins over the file's.
       : lab.readLabFile(await readText(options.file), options.file, options.lab === 'default' ? undefined : options.lab);
     for (const n of notes) progress.note(n);
+    const config = lab.withWiring(fromFile, { wiring: options.wiring, gateway: options.gateway, ipam: options.ipam });
     const following = follow(progress);
     let launched;
     try {
@@ -139,8 +144,8 @@ export const command = defineCommand({
     const { state } = launched;
     const { client, layout } = await openLab(state.name);
     try {
-      const { Nodes, Pods } = await import('@podway/kube');
-      const map = lab.labMap(state.config, await client.list(Nodes), await client.list(Pods));
+      const [{ Pods }, { nodesWithRanges }] = await Promise.all([import('@podway/kube'), import('@podway/agent')]);
+      const map = lab.labMap(state.config, await nodesWithRanges(client), await client.list(Pods));
       if (launched.outcome === 'started' && launched.cleanedUp) progress.note('what an earlier lab of that name had left was taken away first');
       const pairs = following.pairs();
       if (pairs && pairs.failures.length) setExitCode(1);

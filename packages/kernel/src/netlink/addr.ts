@@ -11,6 +11,7 @@ const IFA_F_NODAD = 0x02;
 const IFA_F_DADFAILED = 0x08;
 const IFA_F_TENTATIVE = 0x40;
 const IFA_F_PERMANENT = 0x80;
+const IFA_F_NOPREFIXROUTE = 0x200;
 
 const ADDR = {
   /** The peer on point-to-point links, else the same as `local`. */
@@ -47,6 +48,8 @@ export interface AddrSpec {
   readonly scope?: Scope;
   /** The other end, on point-to-point links. */
   readonly peer?: string;
+  /** The kernel makes no route to the address's subnet. Equivalent: `ip addr add … noprefixroute`. */
+  readonly noPrefixRoute?: boolean;
 }
 
 /** struct ifaddrmsg: family, prefixlen, flags, scope, index. */
@@ -67,7 +70,9 @@ function body(spec: AddrSpec): (w: Writer) => void {
       family: familyNumber(family), prefix: spec.prefix, index: spec.index,
       scope: SCOPE[spec.scope ?? 'global'], flags: family === 'inet6' ? IFA_F_NODAD : 0,
     });
-    writeAttributes(w, ADDR, { address: spec.peer ?? spec.address, local: spec.address, broadcast: spec.broadcast });
+    // Does not fit into the header's eight bits: the attribute then stands for all of them.
+    const flags = spec.noPrefixRoute ? IFA_F_NOPREFIXROUTE | (family === 'inet6' ? IFA_F_NODAD : 0) : undefined;
+    writeAttributes(w, ADDR, { address: spec.peer ?? spec.address, local: spec.address, broadcast: spec.broadcast, flags });
   };
 }
 

@@ -110,6 +110,28 @@ export function joinDevice(parts: readonly DeviceAttributes[]): WireguardState {
   };
 }
 
+function withFamily<T>(ns: Netns, use: (genl: GenlSocket, family: GenlFamily) => T): T {
+  const genl = GenlSocket.open(ns);
+  try {
+    return use(genl, genl.family(WG_GENL_NAME));
+  } finally {
+    genl.close();
+  }
+}
+
+const read = (genl: GenlSocket, family: GenlFamily, name: string): WireguardState =>
+  joinDevice(genl.dump(WG_GENL_NAME, getDeviceCommand(name), (a) => decodeDevice(a, family)));
+
+const write = (genl: GenlSocket, name: string, change: WireguardChange): void => {
+  for (const command of setDeviceCommands(name, change)) genl.request(WG_GENL_NAME, command);
+};
+
+/** At once, for whoever cannot wait. @throws KERNEL_LACKS (module wireguard) */
+export const readKernelWireguard = (ns: Netns, name: string): WireguardState => withFamily(ns, (genl, family) => read(genl, family, name));
+
+/** @throws KERNEL_LACKS (module wireguard) */
+export const setKernelWireguard = (ns: Netns, name: string, change: WireguardChange): void => withFamily(ns, (genl) => write(genl, name, change));
+
 /** @throws KERNEL_LACKS (module wireguard). The device itself is made as a link of kind `wireguard`. */
 export function openKernelWireguard(ns: Netns, name: string): WireguardDevice {
   const genl = GenlSocket.open(ns);
@@ -122,11 +144,8 @@ export function openKernelWireguard(ns: Netns, name: string): WireguardDevice {
   }
   return {
     // Synchronous work, but a failure must reject, not throw.
-    get: async () => Promise.resolve(joinDevice(genl.dump(WG_GENL_NAME, getDeviceCommand(name), (a) => decodeDevice(a, family)))),
-    set: async (change) => {
-      for (const command of setDeviceCommands(name, change)) genl.request(WG_GENL_NAME, command);
-      return Promise.resolve();
-    },
+    get: async () => Promise.resolve(read(genl, family, name)),
+    set: async (change) => Promise.resolve(write(genl, name, change)),
     close: () => genl.close(),
   };
 }

@@ -136,9 +136,11 @@ function exchange(path: string, request: string, doing: string): Promise<Wiregua
 }
 const END = Buffer.from('\n\n');
 
+export const wireguardSocket = (name: string, directory = WIREGUARD_SOCKET_DIR): string => join(directory, `${checkIfname(name)}.sock`);
+
 /** @throws (from get and set) WIREGUARD_GONE when no program listens, WIREGUARD_FAILED when it refuses, BAD_KEY, BAD_VALUE */
 export function openUserspaceWireguard(name: string, directory = WIREGUARD_SOCKET_DIR): WireguardDevice {
-  const path = join(directory, `${checkIfname(name)}.sock`);
+  const path = wireguardSocket(name, directory);
   return {
     get: () => exchange(path, 'get=1\n', `read WireGuard device ${name}`),
     set: async (change) => {

@@ -5,7 +5,7 @@
 import { cidrContains, cidrLast, cidrNth, cidrOverlaps, cidrSize, formatCidr, formatIp, parseCidr, parseIp, tryParseIpCidr } from '@podway/cni';
 import { isPodwayError, PodwayError } from '@podway/errors';
 import { z } from 'zod';
-import { BACKEND_TYPES, OUTER_DF, parseNetworkConfig, PROXIES, type BackendType, type ProxyType } from '@podway/agent';
+import { BACKEND_TYPES, OUTER_DF, parseNetworkConfig, PROXIES, WIRINGS, type BackendType, type ProxyType, type WiringType } from '@podway/agent';
 import { byFamily, familyRanges, IP_FAMILIES, secondAddresses, secondFamily, serviceRange, type IpFamily, type SecondFamily, type SecondOfNode } from './families.js';
 import { checkLabName, DEFAULT_LAB, LAB_NAME } from './layout.js';
 import { completeRacks, rackSchema, tunnelSchema } from './rack-file.js';
@@ -94,6 +94,13 @@ const schema = z.strictObject({
       df: z.enum(OUTER_DF).optional(),
       ...bgpSchema,
     }).prefault({}),
+    /** How a pod is connected to its node. */
+    wiring: z.enum(WIRINGS).default('bridge'),
+    /** With ptp: the pods' next hop is an address of the range on the node, or 169.254.1.1. */
+    gateway: z.enum(['host', 'link-local']).default('host'),
+    /** Ranges of pods: one a node (spec.podCIDR), or blocks of IPPool objects, as many as the pods need. */
+    ipam: z.enum(['podCIDR', 'pools']).default('podCIDR'),
+    blockSize: z.number().int().min(20).max(30).default(26),
     mtu: mtu.optional(),
     masquerade: z.boolean().default(true),
     /** `none`: nodes stay without a network until `podway network install`, or another CNI plugin. */
@@ -152,6 +159,11 @@ export interface LabConfig {
     readonly proxy: ProxyType;
     readonly nodeMask: number;
     readonly backend: { readonly type: BackendType; readonly vni: number; readonly port: number; readonly crossSubnet: boolean; readonly df?: (typeof OUTER_DF)[number] | undefined } & BgpFile;
+    readonly wiring: WiringType;
+    readonly gateway: 'host' | 'link-local';
+    readonly ipam: 'podCIDR' | 'pools';
+    /** Of the first pool of IPv4. */
+    readonly blockSize: number;
     readonly mtu: number | undefined;
     readonly masquerade: boolean;
     readonly cni?: 'podway' | 'none' | undefined;
@@ -248,6 +260,11 @@ function complete(file: FirstFamily, report: Report, second?: SecondFamily): Lab
   const services = file.network.serviceCIDR.split(',').map((r) => parseCidr(r.trim()));
   if (cluster.family === subnet.family && cidrOverlaps(cluster, subnet)) {
     report(['network', 'clusterCIDR'], `overlaps with the underlay's subnet ${formatCidr(subnet)}`);
+  }
+  if (file.network.gateway === 'link-local' && file.network.wiring !== 'ptp') report(['network', 'gateway'], 'link-local goes with wiring ptp');
+  if (file.network.ipam === 'pools') {
+    if (cluster.family === 4 && file.network.blockSize < cluster.prefix) report(['network', 'blockSize'], `must not be shorter than the cluster's /${cluster.prefix}`);
+    file.nodes.forEach((n, i) => n.podCIDR !== undefined && report(['nodes', i, 'podCIDR'], 'has no meaning with ipam pools: nodes claim blocks'));
   }
   for (const [range, what] of [[cluster, "the cluster's range"], [subnet, "the underlay's subnet"],
     ...(second ? [[parseCidr(second.clusterCIDR), "the cluster's range"], [parseCidr(second.subnet), "the underlay's subnet"]] as const : [])] as const) {
@@ -403,6 +420,18 @@ export function withNode(c: LabConfig, node: { readonly name: string; readonly a
 /** The ranges of Services, in the order given. */
 export const serviceCidrs = (c: LabConfig): string[] => c.network.serviceCIDR.split(',').map((r) => formatCidr(parseCidr(r.trim())));
 
+/** A lab whose pods are wired as asked. @throws LAB_FILE_INVALID when the two do not go together */
+export function withWiring(
+  c: LabConfig,
+  asked: { readonly wiring: WiringType | undefined; readonly gateway: LabConfig['network']['gateway'] | undefined; readonly ipam?: LabConfig['network']['ipam'] | undefined },
+): LabConfig {
+  const wiring = asked.wiring ?? c.network.wiring;
+  // A form of ptp is no wish of one who asks for a bridge instead.
+  const gateway = asked.gateway ?? (wiring === 'bridge' ? 'host' : c.network.gateway);
+  if (gateway === 'host' || wiring === 'ptp') return { ...c, network: { ...c.network, wiring, gateway, ipam: asked.ipam ?? c.network.ipam } };
+  throw new PodwayError('LAB_FILE_INVALID', `a ${gateway} gateway does not go with wiring ${wiring}, which has its gateway on the bridge`, { hint: 'Add --wiring ptp.' });
+}
+
 /** The file that a lab would have been made from, with one node more. */
 function again(c: LabConfig, more: FirstOfNode): FirstFamily {
   const { subnet, mtu: bytes, switchMTU, racks, tunnels } = c.underlay;
@@ -435,6 +464,7 @@ export function netConf(c: LabConfig): string {
   const peers = (b.peers ?? []).map((p) => present({ Address: p.address, ASN: p.asn, Password: p.password, NodeSelector: p.nodeSelector, Import: p.import, Multihop: p.multihop }));
   return `${JSON.stringify({
     ...(v4 === undefined ? { EnableIPv4: false } : { Network: v4 }), ...(v6 === undefined ? {} : { EnableIPv6: true, IPv6Network: v6 }),
+    Wiring: c.network.wiring, Gateway: c.network.gateway, IPAM: c.network.ipam,
     Masquerade: c.network.masquerade, Proxy: c.network.proxy, ...(c.network.mtu === undefined ? {} : { MTU: c.network.mtu }),
     Backend: present({
       Type: b.type, VNI: b.vni, Port: b.port, CrossSubnet: b.crossSubnet, DF: b.df, ASN: b.asn, Mesh: b.mesh, Reflectors: b.reflectors, ClusterID: b.clusterId,

@@ -30,6 +30,10 @@ network:                         # the pod network
   proxy: podway                  # or none: Services are somebody else's
   masquerade: true               # what leaves the cluster takes the node's address
   mtu: 1350                      # example; default: derived
+  wiring: bridge                 # or ptp: no bridge, a route to each pod
+  gateway: host                  # with ptp: an address of the range on the node, or link-local: 169.254.1.1
+  ipam: podCIDR                  # one range a node, or pools: blocks of IP pools, as many as the pods need
+  blockSize: 26                  # with pools: prefix length of an IPv4 block (IPv6: 122)
   cni: podway                    # or none: nodes stay NotReady until podway network install
   backend:
     type: vxlan                  # vxlan, host-gw, bgp, ipip or none

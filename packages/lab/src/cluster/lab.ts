@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { messageOf, PodwayError } from '@podway/errors';
 import { listenTcp, Netns } from '@podway/kernel';
 import { NETWORK_CONFIG_MAP } from '@podway/agent';
-import { ConfigMaps, Nodes, Pods, type ConfigMap, type Node, type ObjectClient, type Pod } from '@podway/kube';
+import { ConfigMaps, IPPools, Nodes, Pods, type ConfigMap, type Node, type ObjectClient, type Pod } from '@podway/kube';
 import { ApiServer, apiServiceAddress, DEFAULT_SERVICE_RANGES, openLmdbStore } from '../apiserver/index.js';
 import { startControllers } from '../controllers/index.js';
 import { ImageStore } from '../images/index.js';
@@ -39,6 +39,9 @@ export interface LabOptions {
   readonly program: readonly string[];
   readonly emit: (e: LabEvent) => void;
 }
+
+/** The pool of a lab with ipam pools. */
+const DEFAULT_POOL = 'default';
 
 export class Lab {
   private readonly layout: LabLayout;
@@ -137,13 +140,21 @@ export class Lab {
       apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: NETWORK_CONFIG_MAP.name, namespace: NETWORK_CONFIG_MAP.namespace },
       data: { [NETWORK_CONFIG_MAP.key]: netConf(config) },
     });
+    const pools = config.network.ipam === 'pools';
+    for (const { cidr } of pools ? clusterRanges(config) : []) {
+      const six = cidr.includes(':');
+      await this.client.create(IPPools, {
+        apiVersion: 'podway.io/v1alpha1', kind: 'IPPool', metadata: { name: six && config.second ? `${DEFAULT_POOL}-ipv6` : DEFAULT_POOL },
+        spec: { cidr, ...(six ? {} : { blockSize: config.network.blockSize }) },
+      });
+    }
     const controllers = startControllers(this.server, {
-      clusterRanges: clusterRanges(config),
+      clusterRanges: pools ? [] : clusterRanges(config),
       api: { serviceAddress: apiServiceAddress(services), address: gateway, port: API_PORT },
     });
     this.closers.push(...controllers.map((c) => () => c.stop()));
     // Nobody else writes to the Nodes before: they get their ranges in the order of the lab file.
-    await this.until(Nodes, config.nodes.length, 'pod ranges', (n: Node) => n.spec?.podCIDR !== undefined, () => 'it has no podCIDR');
+    if (!pools) await this.until(Nodes, config.nodes.length, 'pod ranges', (n: Node) => n.spec?.podCIDR !== undefined, () => 'it has no podCIDR');
     for (const n of config.nodes) this.admit(n);
   }
 

@@ -20,6 +20,7 @@ export interface MapNode {
 export interface LabMap {
   readonly lab: string;
   readonly backend: string;
+  readonly wiring: string;
   readonly clusterCIDR: string;
   readonly clusterCIDRs: readonly string[];
   readonly mtu: number | undefined;
@@ -42,7 +43,7 @@ const rackOf = (config: LabConfig, node: string | undefined): { rack?: string } 
 
 export function labMap(config: LabConfig, nodes: readonly Node[], pods: readonly Pod[]): LabMap {
   return {
-    lab: config.name, backend: config.network.backend.type, clusterCIDR: config.network.clusterCIDR, mtu: config.network.mtu,
+    lab: config.name, backend: config.network.backend.type, wiring: config.network.wiring, clusterCIDR: config.network.clusterCIDR, mtu: config.network.mtu,
     clusterCIDRs: clusterRanges(config).map((r) => r.cidr),
     underlay: {
       subnet: config.underlay.subnet, router: apiAddress(config), ...outsideAddresses(config)[0]!,
@@ -53,7 +54,7 @@ export function labMap(config: LabConfig, nodes: readonly Node[], pods: readonly
       name: n.metadata?.name ?? '',
       address: n.status?.addresses?.find((a) => a.type === 'InternalIP')?.address ?? '-',
       ...rackOf(config, n.metadata?.name),
-      podCIDR: n.spec?.podCIDR ?? '-',
+      podCIDR: podCidrsOf(n).join(',') || '-',
       addresses: n.status?.addresses?.filter((a) => a.type === 'InternalIP').map((a) => a.address) ?? [],
       podCIDRs: podCidrsOf(n),
       ready: condition(n, 'Ready'),

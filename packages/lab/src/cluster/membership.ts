@@ -4,6 +4,7 @@
  * permanent neighbour and the FDB entry.
  */
 import { rmSync } from 'node:fs';
+import { nodesWithRanges } from '@podway/agent';
 import { isPodwayError, PodwayError } from '@podway/errors';
 import { Netns, RtNetlink, type RouteInfo } from '@podway/kernel';
 import { Nodes, podCidrsOf, Pods, type Node, type ObjectClient, type Pod } from '@podway/kube';
@@ -47,15 +48,17 @@ export async function addNode(c: MembershipContext, wish: NewNode, tell: (s: Ste
     const host = await c.build(node);
     c.remember(config);
     clock.step(`machine ${node.name}, cable at ${node.address}, Node object`);
-    const podCIDR = await until(`node ${node.name} to have a podCIDR`, async () => (await c.client.get(Nodes, node.name)).spec?.podCIDR);
-    clock.step(`podCIDR ${podCIDR} registered`);
+    const podCIDR = await until(`node ${node.name} to have a range of addresses`, async () => firstRange(await nodesWithRanges(c.client), node.name));
+    clock.step(config.network.ipam === 'pools' ? `block ${podCIDR} claimed` : `podCIDR ${podCIDR} registered`);
     const peers = c.hosts.filter((h) => h !== host);
     let published = 0;
     const known: { node: string; ms: number }[] = [];
     const look = within(c.layout, node.name);
     try {
-      const bridge = await until('the bridge', () => look((nl) => nl.links().find((l) => l.kind === 'bridge')?.name));
-      clock.step(`bridge ${bridge}`);
+      if (config.network.wiring === 'bridge') {
+        const bridge = await until('the bridge', () => look((nl) => nl.links().find((l) => l.kind === 'bridge')?.name));
+        clock.step(`bridge ${bridge}`);
+      }
       const ranges = await rangesOf(c.client, peers);
       const routed = (nl: RtNetlink): boolean => {
         const there = new Set(nl.routes().map((r) => r.dst));
@@ -82,7 +85,7 @@ export async function addNode(c: MembershipContext, wish: NewNode, tell: (s: Ste
     clock.step(`route, neighbour and FDB entry on ${peers.length} peers`);
     await until(`node ${node.name} to be Ready`, async () => isReady(await c.client.get(Nodes, node.name)));
     clock.step('Ready');
-    const podCIDRs = podCidrsOf(await c.client.get(Nodes, node.name));
+    const podCIDRs = (await nodesWithRanges(c.client)).filter((n) => n.metadata?.name === node.name).flatMap(podCidrsOf);
     return { node: node.name, address: node.address, podCIDR, addresses: nodeAddresses(node), podCIDRs, steps: clock.steps, peers: sorted(known) };
   } catch (e) {
     await demolish(c, node.name);
@@ -101,7 +104,7 @@ export async function removeNode(
   if (!node) throw new PodwayError('NODE_NOT_FOUND', `${lab} has no node ${name}`, { object: lab, hint: `Nodes: ${config.nodes.map((n) => n.name).join(', ')}` });
   if (config.nodes.length === 1) throw new PodwayError('NODE_LAST', `${name} is the only node of ${lab}`, { object: lab, hint: 'To take the lab away: podway down' });
   const clock = stopwatch(tell);
-  const podCIDR = (await c.client.get(Nodes, name)).spec?.podCIDR ?? '';
+  const podCIDR = firstRange(await nodesWithRanges(c.client), name) ?? '';
   const on = async (): Promise<readonly Pod[]> => (await c.client.list(Pods)).filter((p) => p.spec?.nodeName === name);
   // Nothing new comes to it while its pods leave.
   await c.client.patch(Nodes, { name }, { spec: { unschedulable: true } }, { type: 'merge' });
@@ -146,9 +149,11 @@ const gone = (deletion: Promise<unknown>): Promise<void> => deletion.then(() => 
   if (!isPodwayError(e, 'KUBE_NOT_FOUND')) throw e;
 });
 
+const firstRange = (nodes: readonly Node[], name: string): string | undefined => nodes.find((n) => n.metadata?.name === name)?.spec?.podCIDR;
+
 async function rangesOf(client: ObjectClient, hosts: readonly NodeHost[]): Promise<string[]> {
   const names = new Set(hosts.map((h) => h.node.name));
-  return (await client.list(Nodes)).filter((n) => names.has(n.metadata?.name ?? '')).flatMap(podCidrsOf);
+  return (await nodesWithRanges(client)).filter((n) => names.has(n.metadata?.name ?? '')).flatMap(podCidrsOf);
 }
 
 const wayTo = (nl: RtNetlink, podCIDR: string): RouteInfo | undefined => nl.routes().find((r) => r.dst === podCIDR && r.gateway !== undefined);

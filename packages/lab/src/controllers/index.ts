@@ -42,7 +42,8 @@ export function startControllers(server: ApiServer, options: ControlPlaneOptions
         if (namespaces !== undefined) operations.finalize(namespaces, { name: namespace.metadata?.name ?? '' }, { spec: { finalizers: [] } });
       },
     }),
-    nodePodCidrController(manager('node-ipam-controller'), { ...options, ranges: options.clusterRanges }),
+    // None: nodes get their ranges otherwise.
+    ...(options.clusterRanges.length ? [nodePodCidrController(manager('node-ipam-controller'), { ...options, ranges: options.clusterRanges })] : []),
     garbageCollector(manager('garbage-collector'), { ...options, kinds }),
     endpointSliceController(manager('endpointslice-controller'), options),
     ...(options.api ? [apiServiceController(manager('kube-apiserver'), { ...options, ...options.api })] : []),

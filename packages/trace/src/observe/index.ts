@@ -11,10 +11,10 @@ import type { Flow, Trace } from '../simulate/types.js';
 import { WorldIndex, ownersOf, type World } from '../world.js';
 import { filterFor, mayMatter } from './filter.js';
 import { readCounters, risen, type CounterRise } from './counters.js';
-import { matchProbe, matchTraffic, type Captured, type Matched, type PathError } from './match.js';
+import { matchProbe, matchTraffic, type Captured, type Matched, type PathError, type Reading } from './match.js';
 import { pointOf, pointsFor, tapsOf, type CapturePoint } from './points.js';
 import { Probe, sourceAddress, type Answer } from './probe.js';
-import type { Sighting } from './sighting.js';
+import type { Sighting, TunnelPorts } from './sighting.js';
 
 export interface ObserveFlowOptions {
   /**
@@ -45,6 +45,8 @@ export interface ProbeResult {
   readonly request: readonly Sighting[];
   readonly reply: readonly Sighting[];
   readonly errors: readonly PathError[];
+  /** Encrypted packets passed, and which of them is this one cannot be told. */
+  readonly sealedUnknown: { readonly request: boolean; readonly reply: boolean };
 }
 
 /** JSON throughout. */
@@ -92,12 +94,18 @@ export async function observeFlow(world: World, live: LiveWorld, flow: Flow, opt
   const traces = [...prediction.request.traces, ...(prediction.reply?.traces ?? [])].filter((t) => !t.copy);
   const intrusive = intrusivePoints(traces);
   const points = pointsFor(index, traces, ends).filter((p) => live.has(p.netns) && !intrusive.has(`${p.netns} ${p.dev}`));
-  const vxlanPorts = [...new Set([8472, 4789, ...world.namespaces.flatMap((n) => n.state.links.flatMap((l) => (l.vxlan ? [l.vxlan.port] : [])))])];
+  const links = world.namespaces.flatMap((n) => n.state.links);
+  const ports: TunnelPorts = {
+    vxlan: [...new Set([8472, 4789, ...links.flatMap((l) => (l.vxlan ? [l.vxlan.port] : []))])],
+    wireguard: [...new Set(links.flatMap((l) => (l.wireguard ? [l.wireguard.port] : [])))],
+  };
+  const tunnels = points.filter((p) => index.link(p.netns, p.dev)?.wireguard).map((p) => ({ label: p.label, mtu: index.link(p.netns, p.dev)?.mtu }));
+  const reading: Reading = { ports, tunnels };
   if ('errno' in source) {
     return { prediction, packets: [], observation: { flow, notSent: source.errno, points, notCaptured: [], probes: [], lost: [], counters: [], notRead: NOT_READ } };
   }
   const translated = prediction.request.traces.flatMap((t) => t.translations.flatMap((x) => [x.translated.src, x.translated.dst]));
-  const filter = filterFor(flow.proto, [source.address, flow.dst, ...translated], vxlanPorts, traces.some((t) => tapsOf(t).some((x) => x.packet.vxlan?.inner.vxlan)));
+  const filter = filterFor(flow.proto, [source.address, flow.dst, ...translated], ports, traces.some((t) => tapsOf(t).some((x) => x.packet.vxlan?.inner.vxlan)));
   const set = new CaptureSet<CapturePoint>();
   const notCaptured: { label: string; why: string }[] = [...intrusive].map((k) => {
     const [netns = '', dev = ''] = k.split(' ');
@@ -127,10 +135,10 @@ export async function observeFlow(world: World, live: LiveWorld, flow: Flow, opt
       return packets > 0 ? [{ label: s.tag.label, packets }] : [];
     });
     if (options.traffic === 'existing') {
-      return await watchExisting(set, { world, flow: { ...flow, src: source.address }, points, notCaptured, vxlanPorts, timeoutMs: options.timeoutMs ?? 1000, signal: options.signal, prediction, lossesOf, countersOf });
+      return await watchExisting(set, { world, flow: { ...flow, src: source.address }, points, notCaptured, reading, timeoutMs: options.timeoutMs ?? 1000, signal: options.signal, prediction, lossesOf, countersOf });
     }
-    const captured = await sendAndWatch(set, probes, { prediction, points, vxlanPorts, timeoutMs: options.timeoutMs ?? 1000, signal: options.signal });
-    const matched = probes.map((p) => matchOf(p, captured, prediction, points, vxlanPorts));
+    const captured = await sendAndWatch(set, probes, { prediction, points, reading, timeoutMs: options.timeoutMs ?? 1000, signal: options.signal });
+    const matched = probes.map((p) => matchOf(p, captured, prediction, points, reading));
     const stats = set.stats();
     return {
       prediction,
@@ -166,7 +174,7 @@ interface Watching {
   readonly flow: Flow;
   readonly points: readonly CapturePoint[];
   readonly notCaptured: readonly { readonly label: string; readonly why: string }[];
-  readonly vxlanPorts: readonly number[];
+  readonly reading: Reading;
   readonly timeoutMs: number;
   readonly signal: AbortSignal | undefined;
   readonly prediction: RoundTrip;
@@ -175,13 +183,13 @@ interface Watching {
 }
 
 async function watchExisting(set: CaptureSet<CapturePoint>, w: Watching): Promise<Observed> {
-  const { flow, points, vxlanPorts } = w;
+  const { flow, points, reading } = w;
   const origin = points.find((p) => p.netns === flow.from)?.label ?? '';
   // Packets that were under way while the captures were being opened would be seen from the middle on.
   const openedNs = BigInt(Date.now() + 1) * 1_000_000n;
   const captured: Captured[] = [];
   const facts = { proto: flow.proto, src: flow.src ?? '', dst: flow.dst, origin, ...(flow.dstPort === undefined ? {} : { dstPort: flow.dstPort }) };
-  const match = (): Matched => matchTraffic(captured, facts, vxlanPorts);
+  const match = (): Matched => matchTraffic(captured, facts, reading);
   const take = (packets: readonly CapturedPacket<CapturePoint>[]): void => {
     for (const p of packets) if (p.tsNs >= openedNs) captured.push({ point: p.tag.label, tsNs: p.tsNs, length: p.length, bytes: p.bytes, linkType: p.linkType });
   };
@@ -210,11 +218,11 @@ async function watchExisting(set: CaptureSet<CapturePoint>, w: Watching): Promis
 
 async function sendAndWatch(
   set: CaptureSet<CapturePoint>, probes: readonly Probe[],
-  w: { prediction: RoundTrip; points: readonly CapturePoint[]; vxlanPorts: readonly number[]; timeoutMs: number; signal: AbortSignal | undefined },
+  w: { prediction: RoundTrip; points: readonly CapturePoint[]; reading: Reading; timeoutMs: number; signal: AbortSignal | undefined },
 ): Promise<Captured[]> {
   const captured: Captured[] = [];
   const take = (packets: readonly CapturedPacket<CapturePoint>[]): void => {
-    for (const p of packets) if (mayMatter(p.bytes, probes.map((x) => x.mark), probes[0]?.flow.proto)) captured.push({ point: p.tag.label, tsNs: p.tsNs, length: p.length, bytes: p.bytes, linkType: p.linkType });
+    for (const p of packets) if (mayMatter(p.bytes, probes.map((x) => x.mark), probes[0]?.flow.proto, w.reading.ports.wireguard)) captured.push({ point: p.tag.label, tsNs: p.tsNs, length: p.length, bytes: p.bytes, linkType: p.linkType });
   };
   for (const p of probes) {
     p.send();
@@ -227,7 +235,7 @@ async function sendAndWatch(
     // Matching is worth its time only when something new came.
     if (captured.length !== size && open.every((p) => p.flow.proto === 'udp')) {
       size = captured.length;
-      if (probes.every((p) => isComplete(p, matchOf(p, captured, w.prediction, w.points, w.vxlanPorts), w.prediction, w.points))) break;
+      if (probes.every((p) => isComplete(p, matchOf(p, captured, w.prediction, w.points, w.reading), w.prediction, w.points))) break;
     }
     take(await set.next(Math.min(20, Math.max(1, end - Date.now()))));
   }
@@ -235,10 +243,10 @@ async function sendAndWatch(
   return captured.sort((a, b) => (a.tsNs < b.tsNs ? -1 : a.tsNs > b.tsNs ? 1 : 0));
 }
 
-function matchOf(p: Probe, captured: readonly Captured[], prediction: RoundTrip, points: readonly CapturePoint[], vxlanPorts: readonly number[]): Matched {
+function matchOf(p: Probe, captured: readonly Captured[], prediction: RoundTrip, points: readonly CapturePoint[], reading: Reading): Matched {
   const first = prediction.request.traces.flatMap((t) => tapsOf(t))[0];
   const origin = points.find((x) => x.netns === first?.netns && x.dev === first?.dev)?.label;
-  return matchProbe(captured, { proto: p.flow.proto, mark: p.mark, port: p.port, dstPort: p.flow.dstPort ?? 80, ...(origin === undefined ? {} : { origin }) }, vxlanPorts);
+  return matchProbe(captured, { proto: p.flow.proto, mark: p.mark, port: p.port, dstPort: p.flow.dstPort ?? 80, ...(origin === undefined ? {} : { origin }) }, reading);
 }
 
 /** Seen where it was expected last, both ways; or, for a datagram nobody answers, arrived. */

@@ -5,7 +5,8 @@
  * identity is what no router, tunnel or NAT changes: IP id, sequence numbers, data. The answer likewise.
  */
 import { flowOf, innermost, payloadIdentity, payloadOf, TCP_FLAGS, type DecodedPacket, type Layer, type TransportLayer } from '@podway/packet';
-import { decodeFrame, sightingOf, type Sighting } from './sighting.js';
+import { matchSealed, type TunnelPoint } from './sealed.js';
+import { decodeFrame, ipLengthOf, sightingOf, type Sighting, type TunnelPorts } from './sighting.js';
 
 export interface Captured {
   /** Label of the capture point. */
@@ -49,6 +50,8 @@ export interface Matched {
   readonly request: readonly Sighting[];
   readonly reply: readonly Sighting[];
   readonly errors: readonly PathError[];
+  /** Encrypted packets passed, of which one is the request (the reply), and nobody can tell which. */
+  readonly sealedUnknown: { readonly request: boolean; readonly reply: boolean };
   /** All captured packets of the probe, for a capture file. */
   readonly packets: readonly Captured[];
 }
@@ -59,20 +62,41 @@ interface Seen {
   readonly identity: string | undefined;
 }
 
-const decodeAll = (captured: readonly Captured[], vxlanPorts: readonly number[]): Seen[] =>
+/** What of a world the packets are read by. */
+export interface Reading {
+  readonly ports: TunnelPorts;
+  /** Capture points on devices that encrypt. */
+  readonly tunnels: readonly TunnelPoint[];
+}
+
+const decodeAll = (captured: readonly Captured[], ports: TunnelPorts): Seen[] =>
   captured.map((c) => {
-    const packet = decodeFrame(c.bytes, c.length, { linkType: c.linkType, vxlanPorts });
+    const packet = decodeFrame(c.bytes, c.length, { linkType: c.linkType, ports });
     return { captured: c, packet, identity: payloadIdentity(packet) };
   });
 
-export function matchProbe(captured: readonly Captured[], probe: ProbeFacts, vxlanPorts: readonly number[]): Matched {
-  const seen = decodeAll(captured, vxlanPorts);
+/** The plain sightings of a packet with the encrypted ones between them, in time order. */
+function withSealed(plain: readonly Seen[], seen: readonly Seen[], tunnels: readonly TunnelPoint[]): { all: readonly Seen[]; unknown: boolean } {
+  if (tunnels.length === 0) return { all: plain, unknown: false };
+  const found = matchSealed(
+    plain.flatMap((s) => {
+      const ip = innermost(s.packet)?.ip;
+      return ip ? [{ point: s.captured.point, tsNs: s.captured.tsNs, ipLength: ipLengthOf(ip) }] : [];
+    }), seen, tunnels);
+  const all = [...plain, ...seen.filter((s) => found.frames.includes(s))].sort((a, b) => (a.captured.tsNs < b.captured.tsNs ? -1 : a.captured.tsNs > b.captured.tsNs ? 1 : 0));
+  return { all, unknown: found.ambiguous };
+}
+
+export function matchProbe(captured: readonly Captured[], probe: ProbeFacts, reading: Reading): Matched {
+  const seen = decodeAll(captured, reading.ports);
   const asked = seen.filter((s) => isRequest(s.packet, probe));
   const first = asked.find((s) => s.captured.point === probe.origin) ?? asked[0];
-  const request = first ? seen.filter((s) => s.identity === first.identity && isRequest(s.packet, probe, first.packet)) : [];
+  const plain = first ? seen.filter((s) => s.identity === first.identity && isRequest(s.packet, probe, first.packet)) : [];
   const sequence = first && innermost(first.packet)?.transport;
   const answers = seen.filter((s) => isReply(s.packet, probe, sequence?.type === 'tcp' ? sequence.sequence : undefined));
-  const reply = answers[0] ? answers.filter((s) => s.identity === answers[0]!.identity) : [];
+  const back = answers[0] ? answers.filter((s) => s.identity === answers[0]!.identity) : [];
+  const [there, here] = [withSealed(plain, seen, reading.tunnels), withSealed(back, seen, reading.tunnels)];
+  const [request, reply] = [there.all, here.all];
   const id = first && innermost(first.packet)?.ip;
   const errorsSeen = seen.flatMap((s) => {
     const e = id?.type === 'ipv4' ? errorAbout(s, id.id, probe) : id?.type === 'ipv6' ? error6About(s, id.dst, probe) : undefined;
@@ -82,23 +106,24 @@ export function matchProbe(captured: readonly Captured[], probe: ProbeFacts, vxl
   const once = new Map(errorsSeen.map(({ e }) => [`${e.from} ${e.type} ${e.code}`, e]));
   return {
     request: sightings(request, start), reply: sightings(reply, start), errors: [...once.values()],
+    sealedUnknown: { request: there.unknown, reply: here.unknown },
     packets: [...request, ...reply, ...errorsSeen.map((x) => x.seen)].map((s) => s.captured),
   };
 }
 
 /** As matchProbe, for traffic that nobody marked. Packets must be in time order. */
-export function matchTraffic(captured: readonly Captured[], traffic: TrafficFacts, vxlanPorts: readonly number[]): Matched {
-  const seen = decodeAll(captured, vxlanPorts);
+export function matchTraffic(captured: readonly Captured[], traffic: TrafficFacts, reading: Reading): Matched {
+  const seen = decodeAll(captured, reading.ports);
   const at = seen.findIndex((s) => s.captured.point === traffic.origin && isOfFlow(s.packet, traffic));
   const first = seen[at];
-  if (!first) return { request: [], reply: [], errors: [], packets: [] };
+  if (!first) return { request: [], reply: [], errors: [], sealedUnknown: { request: false, reply: false }, packets: [] };
   const asked = flowOf(first.packet);
   const back = seen.find((s, i) => i > at && s.captured.point === traffic.origin && isAnswer(s.packet, first.packet, asked));
   const same = (x: Seen | undefined): Seen[] => (x ? seen.filter((s) => s.identity !== undefined && s.identity === x.identity) : []);
-  const request = same(first);
-  const reply = same(back);
+  const [there, here] = [withSealed(same(first), seen, reading.tunnels), withSealed(same(back), seen, reading.tunnels)];
+  const [request, reply] = [there.all, here.all];
   const start = request[0]!.captured.tsNs;
-  return { request: sightings(request, start), reply: sightings(reply, start), errors: [], packets: [...request, ...reply].map((s) => s.captured) };
+  return { request: sightings(request, start), reply: sightings(reply, start), errors: [], sealedUnknown: { request: there.unknown, reply: here.unknown }, packets: [...request, ...reply].map((s) => s.captured) };
 }
 
 function isOfFlow(p: DecodedPacket, f: TrafficFacts): boolean {

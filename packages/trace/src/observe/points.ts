@@ -2,7 +2,7 @@
 import type { WorldIndex } from '../world.js';
 import type { Trace } from '../simulate/types.js';
 
-export type PointRole = 'pod' | 'veth' | 'bridge' | 'vtep' | 'uplink' | 'underlay' | 'other';
+export type PointRole = 'pod' | 'veth' | 'bridge' | 'vtep' | 'tunnel' | 'uplink' | 'underlay' | 'other';
 
 export interface CapturePoint {
   readonly netns: string;
@@ -25,6 +25,7 @@ export function pointOf(index: WorldIndex, netns: string, dev: string): CaptureP
     : ns?.role !== 'node' ? 'underlay'
     : link?.kind === 'bridge' ? 'bridge'
     : link?.kind === 'vxlan' ? 'vtep'
+    : link?.wireguard ? 'tunnel'
     : link?.kind === 'veth' && isPodVeth(index, netns, dev) ? 'veth'
     : uplinksOf(index, netns).includes(dev) ? 'uplink' : 'other';
   return { netns, dev, label: `${netns.replace(/^default\//, '')}/${dev}`, role, text: index.describe(netns, dev), promiscuous: link?.kind === 'bridge', ...(link?.index === undefined ? {} : { index: link.index }) };
@@ -67,7 +68,7 @@ function usual(index: WorldIndex, key: string): { netns: string; dev: string }[]
     }
     if (ns.node && ns.node !== key) found.push(...usual(index, ns.node));
   } else if (ns.role === 'node') {
-    for (const l of ns.state.links.filter((x) => x.kind === 'vxlan')) found.push({ netns: key, dev: l.name });
+    for (const l of ns.state.links.filter((x) => x.kind === 'vxlan' || x.wireguard)) found.push({ netns: key, dev: l.name });
     for (const dev of uplinksOf(index, key)) found.push({ netns: key, dev });
   }
   return found;

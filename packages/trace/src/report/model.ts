@@ -22,6 +22,8 @@ export interface PredictedPacket {
   readonly ipLength: number;
   readonly frameLength: number;
   readonly outer?: PredictedOuter;
+  /** Encrypted: addresses, TTL and lengths are those of the packet that carries it. */
+  readonly sealed?: true;
 }
 
 export interface Row {
@@ -88,10 +90,10 @@ export interface Report {
 export function buildReport(world: World, trip: RoundTrip, observation?: Observation): Report {
   const index = new WorldIndex(world);
   const probe = observation && bestProbe(observation);
-  const request = legOf(index, 'request', trip.request.traces, observation, probe?.request);
-  const reply = trip.reply ? legOf(index, 'reply', trip.reply.traces, observation, probe?.reply) : undefined;
+  const request = legOf(index, 'request', trip.request.traces, observation, probe?.request, probe?.sealedUnknown.request);
+  const reply = trip.reply ? legOf(index, 'reply', trip.reply.traces, observation, probe?.reply, probe?.sealedUnknown.reply) : undefined;
   const all = [...(probe?.request ?? []), ...(probe?.reply ?? [])];
-  const widest = all.reduce<Sighting | undefined>((w, s) => (s.overhead > (w?.overhead ?? -1) ? s : w), undefined);
+  const widest = all.reduce<Sighting | undefined>((w, s) => ((s.sealed ? Infinity : s.overhead) > (w ? (w.sealed ? Infinity : w.overhead) : -1) ? s : w), undefined);
   const to = ownersOf(world, trip.request.flow.dst)[0];
   const taken = chosen(trip.request.traces, probe?.request);
   const { outcome } = taken;
@@ -129,7 +131,7 @@ function chosen(traces: readonly Trace[], seen: readonly Sighting[] | undefined)
   return own.map((t) => ({ t, n: score(t) })).reduce((b, x) => (x.n > b.n ? x : b), { t: own[0] ?? traces[0]!, n: -Infinity }).t;
 }
 
-function legOf(index: WorldIndex, direction: Leg['direction'], traces: readonly Trace[], o: Observation | undefined, seen: readonly Sighting[] | undefined): Leg {
+function legOf(index: WorldIndex, direction: Leg['direction'], traces: readonly Trace[], o: Observation | undefined, seen: readonly Sighting[] | undefined, sealedUnknown = false): Leg {
   const trace = chosen(traces, seen);
   const steps = trace.hops.flatMap((h) => h.steps);
   const left = [...(seen ?? [])];
@@ -145,11 +147,12 @@ function legOf(index: WorldIndex, direction: Leg['direction'], traces: readonly 
     }
     const point = pointOf(index, s.netns, s.dev);
     const predicted = predictedOf(s.packet);
-    const at = left.findIndex((x) => x.point === point.label);
+    const at = left.findIndex((x) => x.point === point.label && (x.sealed !== undefined) === (predicted.sealed ?? false));
     const [observed] = at < 0 ? [] : left.splice(at, 1);
     const differences = observed ? compare(predicted, observed) : [];
-    const watched = o !== undefined && o.notSent === undefined && !o.noTraffic && known.has(point.label) && !blind.has(point.label);
+    const watched = o !== undefined && o.notSent === undefined && !o.noTraffic && known.has(point.label) && !blind.has(point.label) && !(predicted.sealed && sealedUnknown);
     const state = observed ? (differences.length ? 'differs' : 'seen') : watched ? 'missing' : 'not observed';
+    if (predicted.sealed && sealedUnknown && !observed) decisions.push({ kind: 'unknown', why: 'several encrypted packets of this size passed at that time: which of them it is cannot be told' });
     rows.push({ point, predicted, ...(observed ? { observed } : {}), state, differences, decisions });
     decisions = [];
   }
@@ -175,7 +178,7 @@ export function predictedOf(p: Packet): PredictedPacket {
   while (inner.vxlan) inner = inner.vxlan.inner;
   return {
     src: inner.src, dst: inner.dst, ttl: inner.ttl, ipLength: inner.fragments?.length ?? inner.length, frameLength: frameLength(p),
-    ...(inner.ethernet ? { ethernet: inner.ethernet } : {}),
+    ...(inner.wireguard ? { sealed: true } : {}), ...(inner.ethernet ? { ethernet: inner.ethernet } : {}),
     ...(p.vxlan && p.l4.proto === 'udp'
       ? { outer: { src: p.src, dst: p.dst, dstPort: p.l4.dstPort, vni: p.vxlan.vni, ttl: p.ttl, dontFragment: p.dontFragment, ipLength: p.fragments?.length ?? p.length, ...(p.ethernet ? { ethernet: p.ethernet } : {}) } }
       : {}),
@@ -243,17 +246,23 @@ function summaryOf(o: Observation, request: Leg, reply: Leg | undefined): string
   const out = [`${o.probes.length} sent, ${answered} answered${refused ? `, ${refused} refused` : ''}, ${o.probes.length - answered - refused} without answer`];
   const trips = o.probes.flatMap((p) => (p.reply.length ? [Math.max(...p.reply.map((s) => s.offsetUs))] : []));
   if (trips.length) out.push(`round trip ${Math.round(Math.min(...trips))} to ${Math.round(Math.max(...trips))} µs between captures`);
-  const seen = request.rows.flatMap((r) => r.observed ?? []);
+  const all = request.rows.flatMap((r) => r.observed ?? []);
+  const seen = all.filter((s) => !s.sealed);
   const first = seen[0];
   const last = seen.at(-1);
   if (first && last) {
     const nat = seen.find((s) => s.src !== first.src || s.dst !== first.dst);
     out.push(nat ? `addresses change at ${nat.point}: ${first.src} → ${first.dst} becomes ${nat.src} → ${nat.dst}` : `addresses constant: ${first.src} → ${first.dst}`);
     out.push(...ttlText(request));
+    const sealed = all.filter((s) => s.sealed);
     const tunnels = [...new Set(seen.filter((s) => s.outer).map((s) => s.overhead))];
     if (tunnels.length) {
       const ports = [...new Set(seen.flatMap((s) => (s.outer ? [s.outer.srcPort] : [])))];
       out.push(`VXLAN adds ${tunnels.join(', ')} bytes; outer source port ${ports.join(', ')} (one per flow)`);
+    } else if (sealed.length) {
+      out.push(`WireGuard adds ${[...new Set(sealed.map((s) => s.ipLength - first.ipLength))].join(', ')} bytes (${sealed[0]!.src.includes(':') ? 80 : 60}, and padding to 16); encrypted between nodes, matched there by time and size${encryptedBy(request)}`);
+    } else if (request.rows.some((r) => r.predicted?.sealed)) {
+      out.push(`WireGuard between nodes; which of the encrypted packets there is ours cannot be told${encryptedBy(request)}`);
     } else out.push('no encapsulation');
   }
   const ids = o.probes.flatMap((p) => p.request[0]?.ipId ?? []);
@@ -263,7 +272,13 @@ function summaryOf(o: Observation, request: Leg, reply: Leg | undefined): string
   return out;
 }
 
-/** How far the TTL fell and who forwarded: the packet's own, and where a tunnel carried it that of the outer header. */
+/** ` (encrypted by user space (wireguard-go))`, as the prediction has it. */
+function encryptedBy(leg: Leg): string {
+  const by = leg.steps.flatMap((s) => /encrypted by (.+), \d+ bytes more$/.exec(s.why)?.[1] ?? [])[0];
+  return by === undefined ? '' : `; encrypted by ${by}`;
+}
+
+/** How far the TTL fell and who forwarded: the packet's own, and where a tunnel carried it that of what is seen outside. */
 function ttlText(leg: Leg): string[] {
   const rows = leg.rows.filter((r) => r.observed !== undefined);
   const forwarders = rows.filter((r, i) => i > 0 && r.decisions.some((d) => d.kind === 'forward'));
@@ -274,17 +289,18 @@ function ttlText(leg: Leg): string[] {
     const who = [count(by.length - routers, 'node'), count(routers, 'router')].filter(Boolean).join(' and ');
     return `${what} ${ttls[0]} → ${ttls.at(-1)}${fall === by.length ? ` (${who || 'nobody'} forwarded it)` : `: ${fall} less, but ${by.length} forwarded it as far as predicted: another router is in the way`}`;
   };
+  const carrier = (r: Row): { readonly src: string; readonly dst: string; readonly ttl: number } | undefined => r.observed?.outer ?? (r.observed?.sealed && r.observed);
   // A tunnel in a tunnel has outer headers of its own on its part of the way.
   const tunnels = new Map<string, Row[]>();
   for (const r of rows) {
-    const o = r.observed?.outer;
+    const o = carrier(r);
     if (o) tunnels.set(`${o.src} ${o.dst}`, [...(tunnels.get(`${o.src} ${o.dst}`) ?? []), r]);
   }
   const carried = [...tunnels.values()].flatMap((part) => {
     const by = part.filter((r) => forwarders.includes(r));
-    return by.length ? [text('outer TTL', part.map((r) => r.observed!.outer!.ttl), by)] : [];
+    return by.length ? [text('outer TTL', part.map((r) => carrier(r)!.ttl), by)] : [];
   });
-  return [text('TTL', rows.map((r) => r.observed!.ttl), forwarders.filter((r) => !r.observed?.outer)), ...carried];
+  return [text('TTL', rows.flatMap((r) => (r.observed!.sealed ? [] : [r.observed!.ttl])), forwarders.filter((r) => !carrier(r))), ...carried];
 }
 
 function notesOf(world: World, o: Observation | undefined): string[] {

@@ -127,6 +127,7 @@ function legLines(leg: Leg, observed: boolean, width: number, options: TextOptio
     if (mac) detail(`${outer ? inner : peer}${mac.src} → ${mac.dst}`);
     else if (peer) detail(peer.trimEnd());
     if (outer) detail(outerText(outer));
+    if (r.predicted?.sealed) detail(sealedText(r));
     if (!wide && r.observed) detail(`checksums ${checksumText(r.observed)}`);
     for (const d of r.decisions) if (SHOWN.has(d.kind)) detail(`${d.kind}: ${d.why}`, 'plain');
     if (r.state === 'copy') detail('a copy, flooded by a bridge that did not know the port');
@@ -140,7 +141,7 @@ function legLines(leg: Leg, observed: boolean, width: number, options: TextOptio
 }
 
 /** What decides; the rest (sent, passed a device) is the row itself. */
-const SHOWN = new Set(['source-address', 'route', 'rp-filter', 'filter', 'nat', 'fragment', 'neighbour', 'resolve', 'bridge', 'encapsulate', 'decapsulate', 'forward']);
+const SHOWN = new Set(['source-address', 'route', 'rp-filter', 'filter', 'nat', 'fragment', 'neighbour', 'resolve', 'bridge', 'encapsulate', 'decapsulate', 'forward', 'unknown']);
 
 const numbers = (p: PredictedPacket | undefined): string => (p ? `${padLeft(String(p.ttl), 3)} ${padLeft(String(p.ipLength), 4)} ${padLeft(String(p.frameLength), 5)}` : '');
 
@@ -148,6 +149,12 @@ function observedText(r: Row): string {
   const s = r.observed;
   if (!s) return r.state === 'missing' ? '        -  not seen' : '        -';
   return `${padLeft(s.offsetUs.toFixed(1), 9)}  ${padLeft(String(s.ttl), 3)} ${padLeft(String(s.ipLength), 4)} ${padLeft(String(s.frameLength), 5)}  ${padLeft(String(s.ipId ?? '-'), 5)}`;
+}
+
+function sealedText({ predicted, observed }: Row): string {
+  const from = observed ?? predicted;
+  const message = observed?.sealed ? ` data, receiver 0x${observed.sealed.receiverIndex.toString(16).padStart(8, '0')}, counter ${observed.sealed.counter}: encrypted, matched by ${observed.sealed.by}` : ' data: encrypted';
+  return `${from?.src} → ${from?.dst} WireGuard${message}`;
 }
 
 const checksumText = (s: Sighting): string => [s.checksum.ip ?? '-', s.checksum.transport ?? '-'].join('/');

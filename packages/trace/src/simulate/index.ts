@@ -49,7 +49,7 @@ export interface ReplyFacts {
 export function simulateReply(world: World, flow: Flow, request: Trace, facts: ReplyFacts = {}): Prediction | undefined {
   const { outcome, final } = request;
   const refused = outcome.kind === 'dropped' && outcome.reason === 'NO_SOCKET' && final.l4.proto === 'tcp';
-  if ((outcome.kind !== 'delivered' && !refused) || final.vxlan) return undefined;
+  if ((outcome.kind !== 'delivered' && !refused) || final.vxlan || final.wireguard) return undefined;
   const index = new WorldIndex(world);
   const known = new Set(request.hops.map((h) => h.netns));
   // An echo to an anycast address is answered from one of the host's own (icmpv6_echo_reply).

@@ -10,6 +10,7 @@ import { runHook } from './hooks.js';
 import { fragments6, hopLimit, isV6, protocolOf } from './ipv6.js';
 import { whoHas } from './neighbour.js';
 import { decapsulate, encapsulate, isTunnelPort } from './vxlan.js';
+import { decrypt, encrypt } from './wireguard.js';
 import { ETHERNET_HEADER, fragmentsOf, frameLength, type NextHopChoice, type Packet, type RouteDecision } from './types.js';
 
 const BROADCAST = 'ff:ff:ff:ff:ff:ff';
@@ -98,6 +99,11 @@ export function ipOutput(sim: Sim, c: Cursor, p: { netns: string; dev: string; n
   const dead = deadDevice(sim, netns, link);
   if (dead) return drop(c, netns, { ...dead, dev });
   const framed = (lladdr: string): Packet => ({ ...c.packet, ethernet: { src: link.address ?? '', dst: lladdr } });
+  if (link.wireguard || link.kind === 'tun' || link.kind === 'wireguard') {
+    const { ethernet: _, ...packet } = c.packet;
+    const at = note(c, netns, 'no-neighbour', { dev, packet, why: `${dev} has no Ethernet and needs no neighbour` });
+    return [goTo(at, { at: 'transmit', netns, dev })];
+  }
   if (link.noArp || link.kind === 'loopback') {
     const at = note(c, netns, 'no-neighbour', { dev, packet: framed('00:00:00:00:00:00'), why: `${dev} needs no neighbour (NOARP)` });
     return [goTo(at, { at: 'transmit', netns, dev })];
@@ -154,6 +160,9 @@ export function transmit(sim: Sim, c: Cursor, p: { netns: string; dev: string })
       return [goTo(at, { at: 'bridge', netns, bridge: dev })];
     case 'vxlan':
       return encapsulate(sim, at, netns, link);
+    case 'tun':
+    case 'wireguard':
+      return link.wireguard ? encrypt(sim, at, netns, link) : unknown(at, netns, link.kind === 'tun' ? `where ${dev} (tun) leads: the program behind it was not read` : `settings of WireGuard device ${dev}`);
     default:
       return unknown(at, netns, `where ${dev} (${link.kind}) leads`);
   }
@@ -270,6 +279,7 @@ export function deliver(sim: Sim, c: Cursor, p: { netns: string; dev: string }):
     }
     return end('kernel', l4.type === 'echo-request' ? `${netns} answers it` : `${netns} has its answer`);
   }
+  if (l4.proto === 'udp' && whole.wireguard) return decrypt(sim, at, netns, dev);
   if (l4.proto === 'udp' && whole.vxlan) {
     if (isTunnelPort(sim, netns, whole)) return decapsulate(sim, at, netns, dev);
     const ports = stateOf(sim, netns).links.flatMap((l) => (l.vxlan ? [`${l.name} listens on ${l.vxlan.port}${l.up ? '' : ' but is down'}`] : []));

@@ -2,7 +2,7 @@
  * What a simulation says: traces made of hops, hops made of steps. Everything that shows a trace (table, JSON,
  * page, doctor) renders these and invents nothing.
  */
-import type { FdbEntry, Link, Neighbour, Route, RouteType, Rule } from '@podway/netstate';
+import type { FdbEntry, Link, Neighbour, Route, RouteType, Rule, WireguardPeer } from '@podway/netstate';
 import type { SocketInfo } from '../world.js';
 
 export type Layer4 =
@@ -11,7 +11,7 @@ export type Layer4 =
   /** `srcPort` undefined: chosen by a hash nobody outside the kernel can compute (VXLAN). */
   | { readonly proto: 'udp'; readonly srcPort: number | undefined; readonly dstPort: number };
 
-/** A packet on its way; `inner` is what it carries when it is VXLAN. */
+/** A packet on its way; `inner` is what it carries when it is VXLAN or WireGuard. */
 export interface Packet {
   readonly ethernet?: { readonly src: string; readonly dst: string };
   readonly src: string;
@@ -24,6 +24,8 @@ export interface Packet {
   readonly mark: number;
   readonly l4: Layer4;
   readonly vxlan?: { readonly vni: number; readonly inner: Packet };
+  /** Encrypted: only who has the keys sees what is inside. `sender`: public key of the device that sends it. */
+  readonly wireguard?: { readonly sender: string; readonly inner: Packet };
   /** Split on the way: this many pieces, the first `length` bytes long. */
   readonly fragments?: { readonly count: number; readonly length: number };
 }
@@ -34,8 +36,8 @@ export const IPV6_HEADER = 40;
 export const UDP_HEADER = 8;
 export const VXLAN_HEADER = 8;
 
-/** Bytes of the frame on the wire (of the first one, when it is split). */
-export const frameLength = (p: Packet): number => ETHERNET_HEADER + (p.fragments?.length ?? p.length);
+/** Bytes of the frame on the wire (of the first one, when it is split). Devices such as tunnels of IP have no Ethernet header. */
+export const frameLength = (p: Packet): number => (p.ethernet ? ETHERNET_HEADER : 0) + (p.fragments?.length ?? p.length);
 
 /** How a packet is split to fit an MTU: all pieces but the last carry a multiple of eight bytes. */
 export function fragmentsOf(length: number, mtu: number): { count: number; length: number } {
@@ -103,7 +105,8 @@ export type Step = At &
     | { readonly kind: 'bridge'; readonly bridge: string; readonly ingress?: string; readonly egress: string; readonly fdb?: FdbEntry }
     /** br_netfilter translated the destination to one on the same bridge: the frame stays on it. */
     | { readonly kind: 'bridged-dnat'; readonly bridge: string; readonly lladdr: string }
-    | { readonly kind: 'encapsulate'; readonly fdb: FdbEntry; readonly link: Link }
+    /** By an FDB entry (VXLAN) or a peer's allowed IPs (WireGuard). */
+    | { readonly kind: 'encapsulate'; readonly fdb?: FdbEntry; readonly peer?: WireguardPeer; readonly link: Link }
     | { readonly kind: 'decapsulate'; readonly link: Link; readonly outer: Packet }
     /** The packet passes a device: a place where it can be captured. `promiscuous`: only when the capture puts the device into that mode. */
     | { readonly kind: 'transmit'; readonly promiscuous?: boolean }

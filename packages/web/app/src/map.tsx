@@ -117,7 +117,7 @@ function Underlay({ ns, topology, peers, counters, route }: { ns: TopoNamespace;
 function NodeCard({ node, topology, peers, counters, route }: { node: TopoNamespace; topology: Topology; peers: ReadonlyMap<string, TopoDevice>; counters: CounterStore; route: Route }) {
   const { t } = useWords();
   const devices = topology.devices.filter((d) => d.netns === node.id);
-  const main = devices.filter((d) => ['uplink', 'vtep', 'bridge', 'other'].includes(d.role));
+  const main = devices.filter((d) => ['uplink', 'vtep', 'tunnel', 'bridge', 'other'].includes(d.role));
   const orphans = devices.filter((d) => d.orphan);
   const pods = topology.pods.filter((p) => p.node === node.id).sort((a, b) => numerically(a.id, b.id));
   return (

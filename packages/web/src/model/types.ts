@@ -6,7 +6,7 @@
  */
 import type { Report, Role } from '@podway/trace';
 
-export type DeviceRole = 'uplink' | 'bridge' | 'veth' | 'vtep' | 'pod' | 'underlay' | 'loopback' | 'other';
+export type DeviceRole = 'uplink' | 'bridge' | 'veth' | 'vtep' | 'tunnel' | 'pod' | 'underlay' | 'loopback' | 'other';
 
 export interface TopoNamespace {
   /** Key of the world: `m1`, `default/web-a`, `underlay`. */

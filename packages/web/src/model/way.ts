@@ -62,7 +62,7 @@ export interface Way {
   readonly legs: readonly WayLeg[];
 }
 
-const DEPTH: Readonly<Record<string, number>> = { pod: 1, veth: 2, bridge: 3, other: 4, vtep: 4, uplink: 5, underlay: 6 };
+const DEPTH: Readonly<Record<string, number>> = { pod: 1, veth: 2, bridge: 3, other: 4, vtep: 4, tunnel: 4, uplink: 5, underlay: 6 };
 const DEEPEST = 6;
 
 const layerOf = (role: string): Layer => (role === 'pod' ? 'pod' : role === 'underlay' ? 'physical' : 'node');

@@ -2,7 +2,9 @@
 import type { KubeObject, ObjectKind } from '@podway/kube';
 import { configMapKind } from './configmap.js';
 import { eventKind } from './event.js';
+import { ipBlockKind, ipPoolKind } from './ippool.js';
 import { namespaceKind } from './namespace.js';
+import { networkAttachmentKind } from './networkattachment.js';
 import { nodeKind } from './node.js';
 import { podKind } from './pod.js';
 import { endpointSliceKind, endpointsKind } from './endpointslice.js';
@@ -11,7 +13,7 @@ import { DEFAULT_SERVICE_RANGES, type ServiceRanges } from './serviceallocation.
 import type { KindSpec } from './spec.js';
 
 export const builtIn = (ranges: ServiceRanges = DEFAULT_SERVICE_RANGES): readonly KindSpec[] => [
-  namespaceKind, nodeKind, podKind, eventKind, configMapKind, serviceKind(ranges), endpointSliceKind, endpointsKind,
+  namespaceKind, nodeKind, podKind, eventKind, configMapKind, serviceKind(ranges), endpointSliceKind, endpointsKind, networkAttachmentKind, ipPoolKind, ipBlockKind,
 ];
 
 /** How a kind is called in the store and in look-ups: `/pods`, `apps/deployments`. */

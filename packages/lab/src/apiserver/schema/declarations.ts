@@ -12,6 +12,7 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { PodwayError } from '@podway/errors';
+import { OWN_DECLARATIONS } from './own.js';
 import type { Field, Scalar, Schemas, TypeRef, TypeSchema } from './types.js';
 
 /** Names that stand for scalars, whatever file they are declared in. */
@@ -42,7 +43,7 @@ export class DeclaredSchemas implements Schemas {
     const file = name.slice(0, dot);
     let types = this.files.get(file);
     if (types === undefined) {
-      types = parse(file, readFileSync(path.join(this.root, `${file}.d.ts`), 'utf8'));
+      types = parse(file, OWN_DECLARATIONS[file] ?? readFileSync(path.join(this.root, `${file}.d.ts`), 'utf8'));
       this.files.set(file, types);
     }
     return types.get(name.slice(dot + 1));
