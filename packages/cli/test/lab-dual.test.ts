@@ -97,7 +97,9 @@ test('IPv6 alone: no node and no pod has an IPv4 address, and all goes', { skip:
   assert.match(await wget(lab, 'web-a', 'fd00:10:244:1::2'), /"podIP":"fd00:10:244:1::2".*"hostIP":"fc00:f853:ccd:e793::3","client":\{"address":"fd00:10:244::2"/);
   await pings(lab, 'web-a', '2001:4860:4860::8888');
   await asPredicted(lab, 'web-a', 'web-c');
-  kubectl(lab, 'expose', 'pod', 'web-c', '--port', '80', '--name', 'c');
+  // The label app=web is on all of the lab's pods: a selector of its own.
+  kubectl(lab, 'label', 'pod', 'web-c', 'only=c');
+  kubectl(lab, 'expose', 'pod', 'web-c', '--selector', 'only=c', '--port', '80', '--name', 'c');
   const address = kubectl(lab, 'get', 'svc', 'c', '-o', 'jsonpath={.spec.clusterIP}');
   assert.match(address, /^fd00:10:96::/);
   assert.match(await untilGood(() => wget(lab, 'web-a', address)), /"podIP":"fd00:10:244:1::2"/);
