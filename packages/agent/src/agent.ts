@@ -34,6 +34,7 @@ import { mtuDuring, planBackends, type BackendPlan } from './node/transition.js'
 import { PodSides } from './node/pod-sides.js';
 import { Reconciler } from './node/reconciler.js';
 import { CniServer } from './server/index.js';
+import { ServiceProxy, serviceSurroundings } from './services/index.js';
 import { wiringOf } from './wiring/index.js';
 import { bounded, deferred } from './waiting.js';
 import { WireguardKeys, withWireguard, wireguardSecrets } from './wireguard/index.js';
@@ -333,6 +334,7 @@ export class Agent {
       if (moved) this.ipam.setRanges(setsOfPodCidrs(local.podCidrs));
       if (moved || JSON.stringify(local.uplink) !== JSON.stringify(this.local?.uplink)) await remember(this.o.stateDir, local);
       this.local = local;
+      this.serve(local, how);
       const began = performance.now();
       const before = this.peers;
       const { peers: all, problems } = peersOf(nodes, this.o.node);
@@ -362,6 +364,26 @@ export class Agent {
       this.o.emit({ type: 'failed', doing: 'bring the node to its desired state', error: messageOf(e) });
     }
   }
+
+  /** Services: by this agent, or not at all. Rules that are there go on while it starts. */
+  private serve(local: LocalNode, how: 'full' | 'incremental'): void {
+    if (this.config.proxy === 'none') {
+      this.proxy?.close();
+      const began = this.proxy !== undefined || !this.proxyRemoved;
+      this.proxy = undefined;
+      if (began && ServiceProxy.remove(this.ns)) this.o.emit({ type: 'changed', change: 'remove the rules of Services: Proxy is none' });
+      this.proxyRemoved = true;
+      return;
+    }
+    if (!this.proxy) {
+      this.proxy = new ServiceProxy({ ns: this.ns, client: this.o.client, emit: (e) => this.o.emit(e) });
+      this.proxy.start();
+    } else if (how === 'full') this.proxy.compare();
+    this.proxy.place(serviceSurroundings(this.config, local));
+  }
+
+  private proxy: ServiceProxy | undefined;
+  private proxyRemoved = false;
 
   private announced = false;
 
@@ -443,6 +465,7 @@ export class Agent {
     for (const stop of this.stops.splice(0)) stop();
     clearTimeout(this.settling);
     await this.working;
+    this.proxy?.close();
     await this.server?.close();
     await this.daemons.close();
     await this.remover.close();

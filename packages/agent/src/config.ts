@@ -48,6 +48,9 @@ export type BackendType = BackendConfig['type'];
 export const WIRINGS = ['bridge', 'ptp'] as const;
 export type WiringType = (typeof WIRINGS)[number];
 
+export const PROXIES = ['podway', 'none'] as const;
+export type ProxyType = (typeof PROXIES)[number];
+
 export interface NetworkConfig<B extends BackendConfig = BackendConfig> {
   readonly clusterCidrs: readonly string[];
   readonly backend: B;
@@ -60,6 +63,8 @@ export interface NetworkConfig<B extends BackendConfig = BackendConfig> {
   readonly bridge: string;
   /** Masquerade what leaves the cluster. */
   readonly masquerade: boolean;
+  /** Who realises Services: this agent, or somebody else (kube-proxy). */
+  readonly proxy: ProxyType;
   /** pools: nodes claim blocks of IPPool objects; else each has the ranges of its Node object. */
   readonly ipam?: 'pools';
   /** Make the networks of the annotation k8s.v1.cni.cncf.io/networks; false where Multus does. */
@@ -82,6 +87,7 @@ const schema = z.object({
   IPAM: z.enum(['podCIDR', 'pools']).default('podCIDR'),
   FurtherInterfaces: z.boolean().default(true),
   Masquerade: z.boolean().default(true),
+  Proxy: z.enum(PROXIES).default('podway'),
   MTU: mtu.optional(),
   Backend: z.object({
     Type: z.string(),
@@ -185,7 +191,7 @@ export function parseNetworkConfig(text: string): NetworkConfig {
   const linkLocal = c.Gateway === 'link-local';
   if (linkLocal && c.Wiring !== 'ptp') throw bad(`Gateway: link-local goes with wiring ptp; wiring ${c.Wiring} has its gateway on the bridge`);
   return {
-    clusterCidrs, wiring: c.Wiring, ...(linkLocal ? { gateway: 'link-local' as const } : {}), bridge: c.Bridge, masquerade: c.Masquerade, ...(c.IPAM === 'pools' ? { ipam: 'pools' as const } : {}), furtherInterfaces: c.FurtherInterfaces, ...(asked === undefined ? {} : { mtu: asked }),
+    clusterCidrs, wiring: c.Wiring, ...(linkLocal ? { gateway: 'link-local' as const } : {}), bridge: c.Bridge, masquerade: c.Masquerade, proxy: c.Proxy, ...(c.IPAM === 'pools' ? { ipam: 'pools' as const } : {}), furtherInterfaces: c.FurtherInterfaces, ...(asked === undefined ? {} : { mtu: asked }),
     backend,
   };
 }

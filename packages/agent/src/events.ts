@@ -20,6 +20,9 @@ export type AgentEvent =
   | { readonly type: 'damaged-record'; readonly file: string; readonly reason: string }
   | { readonly type: 'network-changed'; readonly backend: string }
   | { readonly type: 'network-settled'; readonly backend: string; readonly left: string }
+  /** Rules of Services were brought in line: how many Services there are, what was changed, flows that were forgotten. */
+  | { readonly type: 'services'; readonly services: number; readonly changes: number; readonly forgotten: number; readonly ms: number }
+  | { readonly type: 'service-problem'; readonly service: string; readonly reason: string }
   | { readonly type: 'block-claimed'; readonly cidr: string; readonly pool: string }
   | { readonly type: 'block-released'; readonly cidr: string }
   | { readonly type: 'api-lost'; readonly error: string }
@@ -48,6 +51,8 @@ export function eventLine(e: AgentEvent): string {
     case 'damaged-record': return `damaged record ${e.file}: ${e.reason}`;
     case 'network-changed': return `the cluster's network is to be ${e.backend} from now on`;
     case 'network-settled': return `all nodes use ${e.backend}; ${e.left} is taken down`;
+    case 'services': return `services: ${e.services} known, ${e.changes} elements changed${e.forgotten ? `, ${e.forgotten} flows forgotten` : ''} (${e.ms.toFixed(1)} ms)`;
+    case 'service-problem': return `Service ${e.service} is not realised in full: ${e.reason}`;
     case 'block-claimed': return `claimed block ${e.cidr} of pool ${e.pool}`;
     case 'block-released': return `released block ${e.cidr}: no pod has an address of it`;
     case 'api-lost': return `the API server is out of reach: ${e.error}`;

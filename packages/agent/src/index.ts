@@ -18,6 +18,7 @@ export * from './node/peers.js';
 export { nodesWithRanges } from './node/address-pools.js';
 export * from './node/addresses.js';
 export { ifbName, shapingOf } from './shaping/index.js';
+export * from './services/index.js';
 export * from './wiring/index.js';
 export { NETWORKS_ANNOTATION, selectedNetworks, type NetworkSelection } from './networks/selection.js';
 export { STATUS_ANNOTATION, type NetworkStatus } from './networks/status.js';

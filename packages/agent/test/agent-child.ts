@@ -7,7 +7,7 @@
 import { writeSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { Netns } from '@podway/kernel';
-import { Nodes, type Node } from '@podway/kube';
+import { EndpointSlices, Nodes, Services, type EndpointSlice, type Node, type Service } from '@podway/kube';
 import { Agent } from '../src/index.js';
 import { MemoryClient } from './memory-client.js';
 
@@ -19,16 +19,20 @@ export interface ChildOptions {
   readonly stateDir: string;
   readonly cniConfDir: string;
   readonly nodes: readonly Node[];
+  readonly services?: readonly Service[];
+  readonly slices?: readonly EndpointSlice[];
   /** As if the API could not be reached. */
   readonly down?: boolean;
 }
 
 type Order = { readonly put?: Node; readonly remove?: string };
 
-const { netns, nodes, down, ...options } = JSON.parse(process.argv[2] ?? '{}') as ChildOptions;
+const { netns, nodes, services, slices, down, ...options } = JSON.parse(process.argv[2] ?? '{}') as ChildOptions;
 const say = (what: object): void => void writeSync(1, `${JSON.stringify(what)}\n`);
 const client = new MemoryClient();
 for (const n of nodes) client.put(Nodes, n);
+for (const s of services ?? []) client.put(Services, s);
+for (const s of slices ?? []) client.put(EndpointSlices, s);
 client.down = down ?? false;
 let agent: Agent | undefined;
 

@@ -6,6 +6,8 @@ import { test } from 'node:test';
 import { NetlinkSocket } from '@podway/kernel';
 import { AgentProcess } from './agent-process.js';
 import { conf, inNs, lines, needsRoot, until, vxlanEnds, withNetwork, withNode } from './network.js';
+import { asker, serves, serviceObject, sliceObject } from './service-network.js';
+import type { ChildOptions } from './agent-child.js';
 import { serve, stream } from './traffic.js';
 
 const skip = needsRoot;
@@ -114,4 +116,36 @@ test('the configuration for the runtime appears when pods can be served, whole, 
     assert.equal(list.name, 'podway');
     const pod = net.pod('a');
     assert.equal((await node.cni('ADD', pod.vars, conf(list.cniVersion, { ...list.plugins[0], name: list.name }))).code, 0);
+  }));
+
+test('an agent killed with -9: Services go on, new connections and those that are remembered; the next agent changes nothing', { skip }, () =>
+  withNetwork(async (net) => {
+    const m1 = net.addNode(0);
+    const spec = { clusterIP: '10.96.0.20', sessionAffinity: 'ClientIP', ports: [{ port: 80 }] };
+    const [a, b] = [net.pod('a'), net.pod('b')];
+    const of = (ips: readonly string[]): Partial<ChildOptions> =>
+      ({ services: [serviceObject('web', spec)], slices: [sliceObject('web', ips.map((address) => ({ address, node: 'm1' })), [{ port: 8080 }])] });
+    const first = await (await AgentProcess.of(m1, of(['10.244.0.2', '10.244.0.3']))).begin();
+    for (const [name, pod] of [['a', a], ['b', b]] as const) {
+      await net.added(m1, pod);
+      await serves(net, pod.ns, name, 8080);
+    }
+    await until('the rules are there', () => first.seen('services').length > 0);
+    const client = await asker(net, a.ns);
+    const before = await client.ask('tcp', '10.96.0.20', 80, 5);
+    assert.deepEqual([Object.values(before.by), before.errors], [[5], {}]);
+    await first.kill();
+    const alone = await client.ask('tcp', '10.96.0.20', 80, 50);
+    assert.deepEqual([Object.keys(alone.by), alone.errors], [Object.keys(before.by), {}]);
+    const second = await (await AgentProcess.of(m1, of(['10.244.0.2', '10.244.0.3']))).begin();
+    const after = await client.ask('tcp', '10.96.0.20', 80, 50);
+    assert.deepEqual([Object.keys(after.by), after.errors], [Object.keys(before.by), {}], 'the table was not made anew');
+    assert.deepEqual(second.seen('services'), []);
+    await second.kill();
+    // What changed while nobody looked is taken over at once.
+    const third = await (await AgentProcess.of(m1, of(['10.244.0.3']))).begin();
+    await until('it has the change', () => third.seen('services').length > 0);
+    const moved = await client.ask('tcp', '10.96.0.20', 80, 5);
+    assert.deepEqual([moved.by, moved.errors], [{ b: 5 }, {}]);
+    await third.kill();
   }));

@@ -87,12 +87,12 @@ test('a node with two peers and a pod: all that is wanted in its namespace', () 
   assert.deepEqual({ ...desired, nft: ofMasquerade }, {
     schema: 1, netns: { id: '', name: 'm1' }, rules: [], qdiscs: [], unread: [],
     links: [
-      { name: 'cni0', kind: 'bridge', up: true, mtu: 1450, alias: 'podway: bridge of the pods on this node', address: '0a:58:0a:f4:00:01', bridge: { stp: false } },
+      { name: 'cni0', kind: 'bridge', up: true, mtu: 1450, alias: 'podway: bridge of the pods on this node', address: '0a:58:0a:f4:00:01', bridge: { stp: false, nfCallIptables: true } },
       {
         name: 'flannel.1', kind: 'vxlan', up: true, mtu: 1450, address: '0e:70:77:f4:00:00', alias: 'podway: VTEP of this node',
         vxlan: { vni: 1, port: 8472, local: '172.18.0.2', dev: 'eth0', learning: false, df: 0 },
       },
-      { name: 'veth2', kind: 'veth', up: true, mtu: 1450, master: 'cni0', alias: 'podway: pod default/web-2 eth0 (c2)', why: 'host end of pod default/web-2' },
+      { name: 'veth2', kind: 'veth', up: true, mtu: 1450, master: 'cni0', alias: 'podway: pod default/web-2 eth0 (c2)', why: 'host end of pod default/web-2', port: { hairpin: true } },
     ],
     addresses: [
       { dev: 'cni0', family: 'inet', address: '10.244.0.1', prefix: 24, broadcast: '10.244.0.255' }, { dev: 'flannel.1', family: 'inet', address: '10.244.0.0', prefix: 32 },

@@ -15,7 +15,7 @@ test("Flannel's net-conf.json as its ConfigMap has it", () => {
     }
   }`;
   const flannels = {
-    clusterCidrs: ['10.244.0.0/16'], wiring: 'bridge', bridge: 'cni0', masquerade: true, furtherInterfaces: true,
+    clusterCidrs: ['10.244.0.0/16'], wiring: 'bridge', bridge: 'cni0', masquerade: true, proxy: 'podway', furtherInterfaces: true,
     backend: { type: 'vxlan', vni: 1, port: 8472, device: 'flannel.1', device6: 'flannel-v6.1', crossSubnet: false, df: 'unset' },
   };
   assert.deepEqual(parseNetworkConfig(text), flannels);
@@ -25,7 +25,7 @@ test("Flannel's net-conf.json as its ConfigMap has it", () => {
 test('dual stack, an MTU, another VNI, what is Podway\'s own', () => {
   const all = { Network: '10.1.2.3/16', IPv6Network: 'fd00:10::/56', Bridge: 'br0', Masquerade: false, Backend: { Type: 'vxlan', VNI: 7, Port: 4789, MTU: 1400, DirectRouting: true } };
   assert.deepEqual(parseNetworkConfig(JSON.stringify(all)), {
-    clusterCidrs: ['10.1.0.0/16', 'fd00:10::/56'], wiring: 'bridge', bridge: 'br0', masquerade: false, furtherInterfaces: true, mtu: 1400,
+    clusterCidrs: ['10.1.0.0/16', 'fd00:10::/56'], wiring: 'bridge', bridge: 'br0', masquerade: false, proxy: 'podway', furtherInterfaces: true, mtu: 1400,
     backend: { type: 'vxlan', vni: 7, port: 4789, device: 'flannel.7', device6: 'flannel-v6.7', crossSubnet: true, df: 'unset' },
   });
   assert.deepEqual(parseNetworkConfig(JSON.stringify({ ...all, EnableIPv4: false, MTU: 1300 })).clusterCidrs, ['fd00:10::/56']);

@@ -236,6 +236,11 @@ export class TestNetwork {
     return node;
   }
 
+  /** A way through the underlay to addresses that a node takes for its own. */
+  routeOnUnderlay(dst: string, gateway: string): void {
+    RtNetlink.with(this.underlay, (nl) => nl.addRoute({ dst, gateway, index: nl.mustLink('br0').index }));
+  }
+
   pod(name: string): TestPod {
     const ns = Netns.createNameless(name);
     this.held.push(ns);

@@ -4,8 +4,8 @@ import type { KubeObject, ObjectKind } from '@podway/kube';
 
 /** @throws a usage error naming the kinds there are */
 export async function kindOf(word: string): Promise<ObjectKind<KubeObject>> {
-  const { Events, Namespaces, Nodes, Pods } = await import('@podway/kube');
-  const kinds: readonly ObjectKind<KubeObject>[] = [Pods, Nodes, Namespaces, Events];
+  const { EndpointSlices, EndpointsKind, Events, Namespaces, Nodes, Pods, Services } = await import('@podway/kube');
+  const kinds: readonly ObjectKind<KubeObject>[] = [Pods, Nodes, Namespaces, Services, EndpointSlices, EndpointsKind, Events];
   const found = kinds.find((k) => [k.plural, k.singular, ...k.shortNames].includes(word.toLowerCase()));
   if (found) return found;
   throw usageError(`"${word}" is not a kind that podway knows`, `Known: ${kinds.map((k) => k.plural).join(', ')}. kubectl reaches everything the lab serves.`);

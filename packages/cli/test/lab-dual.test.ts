@@ -19,6 +19,40 @@ const asPredicted = async (lab: string, ...args: string[]): Promise<void> => {
   assert.match(r.stdout, /Observed: the same\./);
 };
 
+/** One Service with an address of each family: asked by both, from another node's pod and from one behind the same bridge; traced by both. */
+async function serviceOfBoth(lab: string): Promise<void> {
+  execFileSync('kubectl', ['--kubeconfig', new LabLayout(lab).kubeconfig, 'apply', '-f', '-'], { input: JSON.stringify({
+    apiVersion: 'v1', kind: 'Service', metadata: { name: 'near', namespace: 'default' },
+    spec: { ipFamilyPolicy: 'PreferDualStack', selector: { near: 'yes' }, ports: [{ port: 80 }] },
+  }) });
+  kubectl(lab, 'label', 'pod', 'web-b', 'near=yes');
+  const ips = kubectl(lab, 'get', 'svc', 'near', '-o', 'jsonpath={.spec.clusterIPs[*]}').split(' ');
+  assert.match(ips.join(' '), /^10\.\d+\.\d+\.\d+ fd00:10:96::[0-9a-f]+$/);
+  const endpoints = ['10.244.0.3', 'fd00:10:244::3'];
+  for (const [i, ip] of ips.entries()) {
+    for (const [from, address] of [['web-a', ['10.244.0.2', 'fd00:10:244::2']], ['web-d', ['10.244.2.2', 'fd00:10:244:2::2']]] as const) {
+      const said = await untilGood(() => wget(lab, from, ip));
+      assert.ok(said.includes('"web-b"') && said.includes(`"address":"${address[i]!}"`), `${from} by ${ip}: ${said}`);
+    }
+    await asPredicted(lab, 'web-a', 'near', i === 0 ? '-4' : '-6');
+    await asPredicted(lab, 'web-d', 'near', i === 0 ? '-4' : '-6');
+    assert.ok((await good('service', 'near', '--lab', lab)).includes(endpoints[i]!));
+  }
+  assert.equal(kubectl(lab, 'get', 'svc', 'kubernetes', '-o', 'jsonpath={.spec.clusterIP}'), '10.96.0.1');
+}
+
+/** The agents take a new Service over after the API has it. */
+async function untilGood(act: () => Promise<string>): Promise<string> {
+  const end = performance.now() + 15_000;
+  for (;;) {
+    try {
+      return await act();
+    } catch (e) {
+      if (performance.now() > end) throw e;
+    }
+  }
+}
+
 test('both families: two addresses for every node and pod, all pairs by each, the outside, another backend and back', { skip: needsRoot }, async () => {
   const lab = labName();
   const at = ['--lab', lab];
@@ -36,6 +70,7 @@ test('both families: two addresses for every node and pod, all pairs by each, th
   for (const a of ['8.8.8.8', '2001:4860:4860::8888']) await pings(lab, 'web-a', a);
   for (const to of ['web-b', 'web-d:80', '2001:4860:4860::8888']) await asPredicted(lab, 'web-a', to, ...(to.startsWith('2001') ? [] : ['-6']));
   assert.match((await podway('trace', 'web-a', '10.244.2.2', '-6', ...at)).stderr, /10\.244\.2\.2 is no IPv6 address/);
+  await serviceOfBoth(lab);
   for (const backend of ['host-gw', 'vxlan']) await good('network', 'set', backend, ...at);
   assert.match(await good('network', 'check', ...at), /Every node has what it should have/);
   await asPredicted(lab, 'web-a', 'web-d', '-6');
@@ -62,6 +97,11 @@ test('IPv6 alone: no node and no pod has an IPv4 address, and all goes', { skip:
   assert.match(await wget(lab, 'web-a', 'fd00:10:244:1::2'), /"podIP":"fd00:10:244:1::2".*"hostIP":"fc00:f853:ccd:e793::3","client":\{"address":"fd00:10:244::2"/);
   await pings(lab, 'web-a', '2001:4860:4860::8888');
   await asPredicted(lab, 'web-a', 'web-c');
+  kubectl(lab, 'expose', 'pod', 'web-c', '--port', '80', '--name', 'c');
+  const address = kubectl(lab, 'get', 'svc', 'c', '-o', 'jsonpath={.spec.clusterIP}');
+  assert.match(address, /^fd00:10:96::/);
+  assert.match(await untilGood(() => wget(lab, 'web-a', address)), /"podIP":"fd00:10:244:1::2"/);
+  await asPredicted(lab, 'web-a', 'c');
   assert.match(await good('network', 'check', ...at), /Every node has what it should have/);
   await good('down', ...at);
 });

@@ -17,6 +17,8 @@ const libc = koffi.load('libc.so.6');
 export const c = {
   open: libc.func('int open(const char *path, int flags, int mode)') as (path: string, flags: number, mode: number) => number,
   close: libc.func('int close(int fd)') as (fd: number) => number,
+  dup: libc.func('int dup(int fd)') as (fd: number) => number,
+  dup2: libc.func('int dup2(int old, int new)') as (old: number, now: number) => number,
   setns: libc.func('int setns(int fd, int nstype)') as (fd: number, type: number) => number,
   unshare: libc.func('int unshare(int flags)') as (flags: number) => number,
   mount: libc.func('int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)') as (
@@ -125,4 +127,28 @@ export async function waitWritable(fd: number, timeoutMs: number): Promise<boole
   buffer.writeInt32LE(fd, 0);
   buffer.writeInt16LE(POLLOUT, 4);
   return (await pollAsync(buffer, 1, timeoutMs)) > 0;
+}
+
+const STDERR = 2;
+const O_WRONLY_CLOEXEC = 1 | 0o2000000;
+
+/**
+ * Runs a library call whose words on the process's own standard error are nobody's business. Synchronous, so nothing
+ * else of this thread writes meanwhile. Where standard error cannot be put aside, the call is made all the same.
+ */
+export function withoutStderr<T>(call: () => T): T {
+  const kept = c.dup(STDERR);
+  const nowhere = kept < 0 ? -1 : c.open('/dev/null', O_WRONLY_CLOEXEC, 0);
+  if (nowhere < 0) {
+    if (kept >= 0) c.close(kept);
+    return call();
+  }
+  c.dup2(nowhere, STDERR);
+  c.close(nowhere);
+  try {
+    return call();
+  } finally {
+    c.dup2(kept, STDERR);
+    c.close(kept);
+  }
 }

@@ -7,8 +7,9 @@
  * Source: libnftables(3), libnftables-json(5). Needs libnftables1.
  */
 import { createRequire } from 'node:module';
-import { PodwayError } from '@podway/errors';
+import { isPodwayError, PodwayError } from '@podway/errors';
 import type koffiType from 'koffi';
+import { withoutStderr } from './libc.js';
 import type { Netns } from './netns.js';
 
 const OUTPUT_HANDLE = 1 << 3;
@@ -107,6 +108,19 @@ export class Nftables {
     }
   }
 
+  /** Elements of one set or map, as the listing has them; undefined when there is no such set. */
+  elements(kind: 'set' | 'map', table: { readonly family: string; readonly name: string }, name: string): readonly unknown[] | undefined {
+    try {
+      const text = this.execute(JSON.stringify({ nftables: [{ list: { [kind]: { family: table.family, table: table.name, name } } }] }));
+      const object = (JSON.parse(text) as { nftables: NftObject[] }).nftables.find((o) => kind in o);
+      const list = object?.[kind]?.['elem'];
+      return object === undefined ? undefined : Array.isArray(list) ? (list as unknown[]) : [];
+    } catch (e) {
+      if (isPodwayError(e, 'NFT_NOT_FOUND')) return undefined;
+      throw e;
+    }
+  }
+
   /** Runs commands in nft's own language and returns what it prints, as `nft` would. For people, and for tests. */
   text(commands: string): string {
     const context = this.mustContext();
@@ -126,7 +140,8 @@ export class Nftables {
   private execute(commands: string): string {
     const l = lib();
     const context = this.mustContext();
-    const failed = this.ns.run(() => l.run(context, commands)) !== 0;
+    // Of a statement that it has no JSON for, the library warns on standard error; it lists it as text, which is read.
+    const failed = withoutStderr(() => this.ns.run(() => l.run(context, commands))) !== 0;
     const output = l.output(context) ?? '';
     const error = l.error(context) ?? '';
     if (!failed) return output;

@@ -6,6 +6,7 @@ export * from './fieldselector.js';
 export * from './nodeipam.js';
 export * from './status.js';
 export * from './urls.js';
+export * from './services/index.js';
 export * from './remote/connection.js';
 export * from './remote/client.js';
 export * from './remote/watch.js';

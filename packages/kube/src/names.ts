@@ -7,11 +7,14 @@
  */
 
 const LABEL = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/;
+const LABEL_1035 = /^[a-z]([-a-z0-9]*[a-z0-9])?$/;
 const SUBDOMAIN = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
 const QUALIFIED = /^([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]$/;
 
 const LABEL_MESSAGE =
   "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
+const LABEL_1035_MESSAGE =
+  "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
 const SUBDOMAIN_MESSAGE =
   "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 const QUALIFIED_MESSAGE =
@@ -21,11 +24,16 @@ const LABEL_VALUE_MESSAGE =
 
 const tooLong = (max: number): string => `must be no more than ${String(max)} characters`;
 
-export type NameRule = 'label' | 'subdomain' | 'path';
+export type NameRule = 'label' | 'label1035' | 'subdomain' | 'path';
 
 /** Names of namespaces and containers: at most 63 characters, no dots. */
 export function dns1123LabelErrors(value: string): string[] {
   return [...(value.length > 63 ? [tooLong(63)] : []), ...(LABEL.test(value) ? [] : [LABEL_MESSAGE])];
+}
+
+/** Names of Services: at most 63 characters, no dots, a letter first. */
+export function dns1035LabelErrors(value: string): string[] {
+  return [...(value.length > 63 ? [tooLong(63)] : []), ...(LABEL_1035.test(value) ? [] : [LABEL_1035_MESSAGE])];
 }
 
 /** Names of most objects: at most 253 characters, dots allowed. */
@@ -43,6 +51,8 @@ export function nameErrors(rule: NameRule, value: string): string[] {
   switch (rule) {
     case 'label':
       return dns1123LabelErrors(value);
+    case 'label1035':
+      return dns1035LabelErrors(value);
     case 'subdomain':
       return dns1123SubdomainErrors(value);
     case 'path':

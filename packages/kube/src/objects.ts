@@ -1,5 +1,6 @@
 /** Kubernetes objects as they travel on the wire, and how their REST addresses are formed. */
 import type * as core from 'kubernetes-types/core/v1.js';
+import type * as discovery from 'kubernetes-types/discovery/v1.js';
 import type { ObjectMeta } from 'kubernetes-types/meta/v1.js';
 
 export interface KubeObject {
@@ -13,6 +14,9 @@ export type Node = core.Node;
 export type Namespace = core.Namespace;
 export type Event = core.Event;
 export type ConfigMap = core.ConfigMap;
+export type Service = core.Service;
+export type Endpoints = core.Endpoints;
+export type EndpointSlice = discovery.EndpointSlice;
 
 /** A further network that pods can ask for by name. Source: the Network Plumbing Working Group's de-facto standard. */
 export interface NetworkAttachmentDefinition extends KubeObject {
@@ -72,6 +76,16 @@ export const Events: ObjectKind<Event> = {
 };
 export const ConfigMaps: ObjectKind<ConfigMap> = {
   group: '', version: 'v1', kind: 'ConfigMap', plural: 'configmaps', singular: 'configmap', shortNames: ['cm'], namespaced: true,
+};
+export const Services: ObjectKind<Service> = {
+  group: '', version: 'v1', kind: 'Service', plural: 'services', singular: 'service', shortNames: ['svc'], namespaced: true,
+};
+export const EndpointSlices: ObjectKind<EndpointSlice> = {
+  group: 'discovery.k8s.io', version: 'v1', kind: 'EndpointSlice', plural: 'endpointslices', singular: 'endpointslice', shortNames: [], namespaced: true,
+};
+/** The older form, which kubectl's `describe service` and older tools read. */
+export const EndpointsKind: ObjectKind<Endpoints> = {
+  group: '', version: 'v1', kind: 'Endpoints', plural: 'endpoints', singular: 'endpoints', shortNames: ['ep'], namespaced: true,
 };
 export const NetworkAttachmentDefinitions: ObjectKind<NetworkAttachmentDefinition> = {
   group: 'k8s.cni.cncf.io', version: 'v1', kind: 'NetworkAttachmentDefinition', plural: 'network-attachment-definitions', singular: 'network-attachment-definition',

@@ -74,7 +74,7 @@ spec:
     assert.match(await ok('cluster-info --context podway-test'), new RegExp(`Kubernetes control plane is running at .*${r.url}`));
     assert.match(await ok('version'), /Server Version: v1\.32/);
     const kinds = table(await ok('api-resources --sort-by=name'));
-    assert.deepEqual(kinds.map((c) => c[0]).slice(1), ['configmaps', 'events', 'ipblocks', 'ippools', 'namespaces', 'network-attachment-definitions', 'nodes', 'pods', 'services']);
+    assert.deepEqual(kinds.map((c) => c[0]).slice(1), ['configmaps', 'endpoints', 'endpointslices', 'events', 'ipblocks', 'ippools', 'namespaces', 'network-attachment-definitions', 'nodes', 'pods', 'services']);
     assert.deepEqual(kinds.find((c) => c[0] === 'pods'), ['pods', 'po', 'v1', 'true', 'Pod']);
   });
 
@@ -209,5 +209,26 @@ spec:
     await ok('run l2 --image=i --labels=group=l');
     assert.equal(await ok('delete pods -l group=l --now --wait=false'), 'pod "l1" deleted\npod "l2" deleted\n');
     assert.match(await ok('delete node m2'), /node "m2" deleted/);
+  });
+
+  it('exposes, creates, lists, describes and deletes Services', async () => {
+    await ok('apply -f -', 'apiVersion: v1\nkind: Pod\nmetadata: {name: shown, labels: {app: shown}}\nspec: {containers: [{name: c, image: nginx, ports: [{containerPort: 8080}]}]}\n');
+    assert.equal(await ok('expose pod shown --port=80 --target-port=8080'), 'service/shown exposed\n');
+    assert.equal(await ok('create service clusterip plain --tcp=5678:8080'), 'service/plain created\n');
+    assert.equal(await ok('create service nodeport reached --tcp=80 --node-port=30123'), 'service/reached created\n');
+    assert.equal(await ok('create service externalname away --external-name=example.com'), 'service/away created\n');
+    const rows = table(await ok('get svc -o wide --sort-by=.metadata.name')).map((r) => r.map((c) => (/^10\.\d+\.\d+\.\d+$/.test(c) ? 'IP' : c)));
+    assert.deepEqual(rows, [
+      ['NAME', 'TYPE', 'CLUSTER-IP', 'EXTERNAL-IP', 'PORT(S)', 'AGE', 'SELECTOR'],
+      ['away', 'ExternalName', '<none>', 'example.com', '<none>', 'AGE', 'app=away'],
+      ['plain', 'ClusterIP', 'IP', '<none>', '5678/TCP', 'AGE', 'app=plain'],
+      ['reached', 'NodePort', 'IP', '<none>', '80:30123/TCP', 'AGE', 'app=reached'],
+      ['shown', 'ClusterIP', 'IP', '<none>', '80/TCP', 'AGE', 'app=shown'],
+    ]);
+    assert.match(await ok('get svc plain -o jsonpath={.spec.clusterIP}'), /^10\.\d+\.\d+\.\d+$/);
+    assert.match(await ok('describe svc shown'), /Selector: +app=shown[\s\S]*TargetPort: +8080\/TCP/);
+    assert.match(await ok('get endpointslices'), /^NAME +ADDRESSTYPE +PORTS +ENDPOINTS +AGE\n/);
+    await fails('create service nodeport twice --tcp=80 --node-port=30123', /provided port is already allocated/);
+    assert.match(await ok('delete svc shown plain reached away'), /service "shown" deleted/);
   });
 });

@@ -21,7 +21,7 @@ function mistakes(text: string): string[] {
 test('an empty lab is the default one without pods', () => {
   const c = parseLabFile(HEAD, 'lab.yaml');
   assert.deepEqual(c.nodes.map((n) => [n.name, n.address]), [['m1', '172.18.0.2'], ['m2', '172.18.0.3'], ['m3', '172.18.0.4']]);
-  assert.deepEqual(c.network, { clusterCIDR: '10.244.0.0/16', nodeMask: 24, backend: { type: 'vxlan', vni: 1, port: 8472, crossSubnet: false }, wiring: 'bridge', gateway: 'host', ipam: 'podCIDR', blockSize: 26, mtu: undefined, masquerade: true });
+  assert.deepEqual(c.network, { clusterCIDR: '10.244.0.0/16', nodeMask: 24, backend: { type: 'vxlan', vni: 1, port: 8472, crossSubnet: false }, wiring: 'bridge', gateway: 'host', ipam: 'podCIDR', blockSize: 26, mtu: undefined, masquerade: true, serviceCIDR: '10.96.0.0/12', proxy: 'podway' });
   assert.deepEqual(c.pods, []);
   assert.equal(defaultLab('x', 5).nodes.length, 5);
   assert.deepEqual(defaultLab('x', 1).pods.map((p) => p.name), ['web-a', 'web-b']);
@@ -90,6 +90,9 @@ test('addresses and ranges of nodes and pods, one a family, in any order', () =>
 });
 
 const FAMILY_CASES: readonly (readonly [string, string, readonly string[]])[] = [
+  ['Services of a family that the lab has not', 'network: {serviceCIDR: "10.96.0.0/12,fd00:96::/112"}', ['network.serviceCIDR: fd00:96::/112 is of a family that this lab has not']],
+  ['Services without the first family', 'network: {ipFamily: dual, serviceCIDR: "fd00:96::/112"}', ['network.serviceCIDR: must have a range of IPv4']],
+  ['Services among pods of the second family', 'network: {ipFamily: dual, serviceCIDR: "10.96.0.0/12,fd00:10:244:5::/112"}', ["network.serviceCIDR: overlaps with the cluster's range fd00:10:244::/56"]],
   ['two ranges of one family', 'network: {clusterCIDR: [10.1.0.0/16, 10.2.0.0/16]}', ['network.clusterCIDR: .*are of one family']],
   ['a family that is left out', 'network: {ipFamily: ipv4, clusterCIDR: "fd00::/48"}', ['network.clusterCIDR: fd00::/48 is of a family that network.ipFamily ipv4 leaves out']],
   ['an address of a family there is not', 'nodes: [{name: a, address: "fd00::2"}]', ['nodes\\[0\\].address: fd00::2 is of a family that this lab has not']],

@@ -54,10 +54,18 @@ test('a file of two lines is one control plane that takes pods, called kind', ()
   assert.deepEqual([c.name, c.nodes.map((n) => [n.name, n.taints]), c.network.clusterCIDR, c.network.serviceCIDR, notes], ['kind', [['kind-control-plane', undefined]], '10.244.0.0/16', '10.96.0.0/16', []]);
 });
 
+test('two families: ranges of pods and of Services are both taken over', () => {
+  const own = readLabFile(`${HEAD}networking: {ipFamily: dual, podSubnet: "10.50.0.0/16,fd00:50::/56", serviceSubnet: "fd00:60::/112,10.60.0.0/16"}\n`, 'kind.yaml').config;
+  assert.deepEqual([own.network.clusterCIDR, own.second?.clusterCIDR, own.network.serviceCIDR], ['10.50.0.0/16', 'fd00:50::/56', '10.60.0.0/16,fd00:60::/112'], 'the first family first');
+  assert.equal(readLabFile(`${HEAD}networking: {ipFamily: dual}\n`, 'kind.yaml').config.network.serviceCIDR, '10.96.0.0/16,fd00:10:96::/112');
+  const off = readLabFile(`${HEAD}networking: {ipFamily: ipv6, kubeProxyMode: none}\n`, 'kind.yaml');
+  assert.deepEqual([off.config.network.serviceCIDR, off.config.network.proxy, off.notes], ['fd00:10:96::/112', 'none', []]);
+});
+
 test('every key that does not do what kind would do is named in one line', () => {
   const { notes } = readLabFile(ALL.replace('10.112.0.0/12', '10.96.0.0/16'), 'kind.yaml');
   const named = [
-    'networking.serviceSubnet: 10.96.0.0/16 is kept', 'networking.kubeProxyMode: ipvs', 'networking.apiServerAddress: 10.0.0.1 is not used', 'networking.dnsSearch: ', 'featureGates: SomeGate: no meaning here',
+    'networking.kubeProxyMode: there is no kube-proxy', 'networking.apiServerAddress: 10.0.0.1 is not used', 'networking.dnsSearch: ', 'featureGates: SomeGate: no meaning here',
     'runtimeConfig: ', 'kubeadmConfigPatches: ', 'kubeadmConfigPatchesJSON6902: ', 'containerdConfigPatches: ', 'containerdConfigPatchesJSON6902: ', 'nodes[0] (all-control-plane).image: kindest/node:v1.34.0',
     'nodes[0] (all-control-plane).extraMounts: /a → /b is not mounted', 'nodes[0] (all-control-plane).extraPortMappings: port 53/UDP is not mapped',
     'nodes[0] (all-control-plane).extraPortMappings: port 81 is mapped at 127.0.0.1, not at 0.0.0.0', 'nodes[0] (all-control-plane).kubeadmConfigPatches: ',

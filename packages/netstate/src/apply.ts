@@ -355,7 +355,7 @@ const fdbSpec = (f: FdbEntry, index: number): FdbSpec => ({ index, lladdr: f.lla
 
 /** The kernel counts the ageing time in hundredths of a second (USER_HZ). */
 const bridgeAttributes = (b: BridgeState): Omit<BridgeAttributes, 'unknown'> => compact({
-  stpState: b.stp === undefined ? undefined : b.stp ? 1 : 0, vlanFiltering: b.vlanFiltering, nfCallIptables: b.nfCallIptables, mcastSnooping: b.mcastSnooping,
+  stpState: b.stp === undefined ? undefined : b.stp ? 1 : 0, vlanFiltering: b.vlanFiltering, nfCallIptables: b.nfCallIptables, nfCallIp6tables: b.nfCallIp6tables, mcastSnooping: b.mcastSnooping,
   ageingTime: b.ageingTime === undefined ? undefined : Math.round(b.ageingTime * 100),
 });
 

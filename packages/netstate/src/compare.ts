@@ -27,7 +27,7 @@ const PROXY_NEIGHBOUR = ['lladdr'] as const;
 
 const LINK_FIELDS: Fields<Link> = ['mtu', 'address', 'up', 'master', 'alias'];
 const PORT_FIELDS: Fields<PortSettings> = ['hairpin', 'isolated', 'learning', 'flood', 'proxyArp', 'neighSuppress'];
-const BRIDGE_FIELDS: Fields<BridgeState> = ['stp', 'vlanFiltering', 'ageingTime', 'nfCallIptables', 'mcastSnooping'];
+const BRIDGE_FIELDS: Fields<BridgeState> = ['stp', 'vlanFiltering', 'ageingTime', 'nfCallIptables', 'nfCallIp6tables', 'mcastSnooping'];
 const WIREGUARD_FIELDS: Fields<WireguardLink> = ['publicKey', 'port'];
 const VXLAN_FIELDS: Fields<VxlanState> = ['vni', 'port', 'local', 'dev', 'learning', 'udpCsum', 'ttl', 'df'];
 

@@ -164,6 +164,7 @@ function linkDetails(l: Link): string[] {
     lines.push(join([
       'bridge', when(bridge.ageingTime !== undefined, 'ageing_time', Math.round((bridge.ageingTime ?? 0) * 100)), oneZero('stp_state', bridge.stp),
       oneZero('vlan_filtering', bridge.vlanFiltering), oneZero('mcast_snooping', bridge.mcastSnooping), oneZero('nf_call_iptables', bridge.nfCallIptables),
+      oneZero('nf_call_ip6tables', bridge.nfCallIp6tables),
     ]));
   }
   if (port) {

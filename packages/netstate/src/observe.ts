@@ -5,7 +5,7 @@
 import {
   listSysctlKeys, Nftables, readSysctls, RtNetlink, type AddrInfo, type FdbInfo, type LinkInfo, type NeighInfo, type Netns, type QdiscInfo, type RouteInfo, type RuleInfo,
 } from '@podway/kernel';
-import { messageOf } from '@podway/errors';
+import { isPodwayError, messageOf } from '@podway/errors';
 import type { Address, FdbEntry, Link, NetnsState, Neighbour, NftRuleset, Qdisc, Route, Rule } from './types.js';
 import { readWireguard } from './wireguard.js';
 
@@ -14,6 +14,8 @@ export interface ObserveOptions {
   readonly nft?: boolean;
   /** Leave out set elements, which can be many. */
   readonly terse?: boolean;
+  /** Of nftables, only the tables with these names (of family inet). */
+  readonly tables?: readonly string[];
   /**
    * Where the sockets of WireGuard programs are, of the namespace's own machine: TUN devices of that name are read as
    * WireGuard devices. They belong to a mount namespace, so there is no default. Those of the kernel are always read.
@@ -41,7 +43,7 @@ export function observe(ns: Netns, options: ObserveOptions = {}): NetnsState {
       ...(wireguard.peers.length ? { wireguardPeers: wireguard.peers } : {}),
       qdiscs: nl.qdiscs().map((q) => qdiscState(q, name, nl)),
       sysctls: readSysctls(ns, [...new Set([...listSysctlKeys(links.map((l) => l.name)), ...(options.sysctls ?? [])])]),
-      nft: options.nft === false ? [] : readNft(ns, options.terse ?? false, unread),
+      nft: options.nft === false ? [] : readNft(ns, options, unread),
       unread,
     };
   });
@@ -56,9 +58,9 @@ export function observeLinks(ns: Netns): Link[] {
   });
 }
 
-function readNft(ns: Netns, terse: boolean, unread: string[]): NftRuleset {
+function readNft(ns: Netns, { terse = false, tables }: ObserveOptions, unread: string[]): NftRuleset {
   try {
-    return Nftables.with(ns, (nft) => nft.list(undefined, terse));
+    return Nftables.with(ns, (nft) => (tables ? tables.flatMap((name) => readTable(nft, name, terse)) : nft.list(undefined, terse)));
   } catch (e) {
     unread.push(`nftables: ${messageOf(e)}`);
     return [];
@@ -80,6 +82,16 @@ function redirectTarget(nl: RtNetlink, index: number): number | undefined {
   const [first] = nl.filters(index).filter((f) => f.actions.length > 0);
   const [action] = first?.actions ?? [];
   return action?.mirred?.what === 'egress redirect' && action.mirred.to !== 0 ? action.mirred.to : undefined;
+}
+
+/** A table that is not there is an empty one. */
+function readTable(nft: Nftables, name: string, terse: boolean): NftRuleset {
+  try {
+    return nft.list({ family: 'inet', name }, terse);
+  } catch (e) {
+    if (isPodwayError(e, 'NFT_NOT_FOUND')) return [];
+    throw e;
+  }
 }
 
 type Namer = (index: number) => string;
@@ -124,7 +136,7 @@ function linkState(l: LinkInfo, name: Namer): Link {
       vlanFiltering: bridge.vlanFiltering,
       // The kernel counts in hundredths of a second (USER_HZ).
       ageingTime: bridge.ageingTime === undefined ? undefined : bridge.ageingTime / 100,
-      nfCallIptables: bridge.nfCallIptables, mcastSnooping: bridge.mcastSnooping,
+      nfCallIptables: bridge.nfCallIptables, nfCallIp6tables: bridge.nfCallIp6tables, mcastSnooping: bridge.mcastSnooping,
     }),
     port: port && compact({
       state: port.state, hairpin: port.hairpin, isolated: port.isolated, learning: port.learning, flood: port.unicastFlood,

@@ -61,7 +61,7 @@ const LISTS: Readonly<Record<string, Check>> = {
     vxlan: optional(object({ ...all(int, 'vni', 'port'), learning: orElse(bool, false), ...maybe(text, 'local', 'dev'), ...maybe(bool, 'udpCsum'), ...maybe(int, 'ttl', 'df') })),
     wireguard: optional(object({ port: int, ...maybe(text, 'publicKey') })),
     tunnel: optional(object({ ...maybe(text, 'local', 'remote'), ...maybe(int, 'ttl') })),
-    bridge: optional(object({ ...maybe(bool, 'stp', 'vlanFiltering', 'nfCallIptables', 'mcastSnooping'), ...maybe(number, 'ageingTime') })),
+    bridge: optional(object({ ...maybe(bool, 'stp', 'vlanFiltering', 'nfCallIptables', 'nfCallIp6tables', 'mcastSnooping'), ...maybe(number, 'ageingTime') })),
     port: optional(object({ ...maybe(text, 'state'), ...maybe(bool, 'hairpin', 'isolated', 'learning', 'flood', 'proxyArp', 'neighSuppress') })),
     counters: optional(object(all(number, 'rxPackets', 'txPackets', 'rxBytes', 'txBytes', 'rxErrors', 'txErrors', 'rxDropped', 'txDropped'))),
     shown: optional(object({ flags: list(text), running: bool, ...all(int, 'group', 'mode'), ...maybe(text, 'broadcast', 'qdisc'), ...maybe(int, 'txqlen'), altNames: optional(list(text)) })),

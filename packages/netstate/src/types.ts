@@ -73,6 +73,7 @@ export interface BridgeState {
   /** Seconds. */
   readonly ageingTime?: number;
   readonly nfCallIptables?: boolean;
+  readonly nfCallIp6tables?: boolean;
   readonly mcastSnooping?: boolean;
 }
 

@@ -15,7 +15,7 @@ const bridge = (name: string): fc.Arbitrary<Link> =>
     name: fc.constant(name), kind: fc.constant('bridge'), up: fc.constant(true), alias: fc.constantFrom('podway: a bridge', 'podway: bridge of pods'),
     mtu: maybe(fc.integer({ min: 1280, max: 1500 })), address: maybe(mac),
     bridge: maybe(fc.record({
-      stp: maybe(fc.boolean()), vlanFiltering: maybe(fc.constant(false)), ageingTime: maybe(fc.integer({ min: 1, max: 600 })), nfCallIptables: maybe(fc.boolean()),
+      stp: maybe(fc.boolean()), vlanFiltering: maybe(fc.constant(false)), ageingTime: maybe(fc.integer({ min: 1, max: 600 })), nfCallIptables: maybe(fc.boolean()), nfCallIp6tables: maybe(fc.boolean()),
       mcastSnooping: maybe(fc.boolean()),
     }).map(defined)),
   }).map((l) => defined(l) as Link);

@@ -3,6 +3,7 @@ export * from './live.js';
 export * from './sockets.js';
 export * from './simulate/index.js';
 export * from './simulate/types.js';
+export { ruleWords } from './simulate/nft-text.js';
 export { lookupRoute, decisionText, routeText } from './simulate/route.js';
 export * from './observe/index.js';
 export * from './observe/points.js';

@@ -5,7 +5,7 @@
  * compared, which also repairs what somebody else has altered.
  */
 import type { Netns, RtNetlink } from '@podway/kernel';
-import { ALIAS_PREFIX, apply, describe, deviceOfSysctl, diff, nftTables, observe, podwayOwnership, withoutElements, type Applied, type Change, type Link, type NetnsState, type Secrets } from '@podway/netstate';
+import { ALIAS_PREFIX, apply, describe, deviceOfSysctl, diff, NFT_TABLE, nftTables, observe, podwayOwnership, withoutElements, type Applied, type Change, type Link, type NetnsState, type Secrets } from '@podway/netstate';
 import type { AgentEvent } from '../events.js';
 import { isManaged } from './addresses.js';
 
@@ -31,7 +31,8 @@ export class Reconciler {
 
   /** Reads the kernel, compares, applies. @returns the number of changes made. */
   full(desired: NetnsState): Applied {
-    return this.apply(desired, observe(this.ns, { sysctls: Object.keys(desired.sysctls), wireguardDir: this.wireguard.directory }));
+    // The table of Services can be large, and is compared by its own part.
+    return this.apply(desired, observe(this.ns, { tables: [NFT_TABLE], sysctls: Object.keys(desired.sysctls), wireguardDir: this.wireguard.directory }));
   }
 
   /**

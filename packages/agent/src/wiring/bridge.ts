@@ -7,7 +7,7 @@
  */
 import { parseCidr, type CniResult } from '@podway/cni';
 import { setPortRequest, sysctlDevice, type Netns } from '@podway/kernel';
-import { mergeStates, type NetnsState } from '@podway/netstate';
+import { mergeStates, type Link, type NetnsState } from '@podway/netstate';
 import type { LocalNode } from '../backends/backend.js';
 import { familiesOf, quietIpv6 } from '../backends/routes.js';
 import type { NetworkConfig } from '../config.js';
@@ -17,6 +17,15 @@ import { routeLocalnet } from '../hostports/index.js';
 import { broadcastOf, familyOf, gatewayOf, macOfAll } from '../node/addresses.js';
 import { defaultOf, hostEnd, hostMac, makePair, podAddress, podRoute, podSide } from './veth.js';
 import type { Wiring, WiringContext } from './wiring.js';
+
+/** A pod that asks a Service may be led to itself, as one that asks its own host port: the frame goes back by the port it came from. */
+const hairpins = (config: NetworkConfig, r: AttachmentRecord): boolean => config.proxy !== 'none' || !!r.hostPorts?.length;
+
+/** A pod that asked a Service and was led to one of its own node gets the answer over the bridge: conntrack must see it there, to turn it back (br_netfilter). */
+function netfilterCalls({ podCidrs }: LocalNode): NonNullable<Link['bridge']> {
+  const families = familiesOf(podCidrs);
+  return { ...(families.includes('inet') ? { nfCallIptables: true } : {}), ...(families.includes('inet6') ? { nfCallIp6tables: true } : {}) };
+}
 
 export const bridge: Wiring = {
   type: 'bridge',
@@ -29,7 +38,7 @@ export const bridge: Wiring = {
       links: [{
         name: dev, kind: 'bridge', up: true, mtu, alias: 'podway: bridge of the pods on this node',
         // A fixed MAC: without one a bridge takes the lowest of its ports and changes it as pods come and go.
-        address: macOfAll(local.podCidrs.map(gatewayOf)), bridge: { stp: false },
+        address: macOfAll(local.podCidrs.map(gatewayOf)), bridge: { stp: false, ...(config.proxy === 'none' ? {} : netfilterCalls(local)) },
       }],
       addresses: local.podCidrs.map((podCidr) => {
         const family = familyOf(podCidr);
@@ -46,8 +55,8 @@ export const bridge: Wiring = {
   hostState: (config, r, mtu) => ({
     links: [hostEnd(r, mtu, {
       master: config.bridge,
-      // A pod that asks its own host port: where bridged packets are translated too (br_netfilter), the frame leaves by the port it came in by.
-      ...(r.hostPorts?.length ? { port: { hairpin: true } } : {}),
+      // Where bridged packets are translated too (br_netfilter), a pod that asks its own Service or host port gets the frame by the port it came in by.
+      ...(hairpins(config, r) ? { port: { hairpin: true } } : {}),
     })],
   }),
 
@@ -62,7 +71,7 @@ export const bridge: Wiring = {
 
   wire(c: WiringContext, pod: Netns, r: AttachmentRecord): void {
     makePair(c, pod, r, this.podState(c.config, r, c.mtu), { master: c.shared!.index });
-    if (r.hostPorts?.length) c.netlink.send(setPortRequest(c.netlink.mustLink(r.hostIfname).index, { hairpin: true }, r.hostIfname));
+    if (hairpins(c.config, r)) c.netlink.send(setPortRequest(c.netlink.mustLink(r.hostIfname).index, { hairpin: true }, r.hostIfname));
   },
 
   /** Bridge, host end, pod end; addresses belong to the pod end. */

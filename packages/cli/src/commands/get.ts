@@ -34,8 +34,8 @@ function allAddresses(column: string, object: KubeObject | undefined): string | 
 
 export const command = defineCommand({
   name: 'get',
-  summary: 'List pods, nodes, namespaces or events of a lab',
-  arguments: { kind: required('pods, nodes, namespaces or events'), name: optional('one of them', 'pods') },
+  summary: 'List pods, nodes, services, endpointslices, namespaces or events of a lab',
+  arguments: { kind: required('pods, nodes, services, endpointslices, endpoints, namespaces or events'), name: optional('one of them', 'pods') },
   options: {
     ...labOption, ...namespaceOption,
     allNamespaces: flag('of all namespaces', { short: '-A' }),
@@ -44,6 +44,7 @@ export const command = defineCommand({
   examples: [
     ['podway get pods -o wide', 'with addresses and nodes'],
     ['podway get nodes', 'the nodes'],
+    ['podway get services', 'addresses and ports of Services'],
     ['podway get pod web-a -o yaml', 'one pod in full'],
   ],
   needsRoot: true,

@@ -18,6 +18,7 @@ import { command as nodeAdd } from './node-add.js';
 import { command as nodeExec } from './node-exec.js';
 import { command as nodeRemove } from './node-remove.js';
 import { command as run } from './run.js';
+import { command as service } from './service.js';
 import { command as status } from './status.js';
 import { command as networkCheck } from './network-check.js';
 import { command as networkGet } from './network-get.js';
@@ -40,7 +41,7 @@ import { command as capture } from './capture.js';
 import { command as version } from './version.js';
 
 export const commands: readonly CommandModule[] = [
-  up, down, labFile, status, get, run, deleteCommand, exec, logs, nodeExec, nodeAdd, nodeRemove,
+  up, down, labFile, status, get, service, run, deleteCommand, exec, logs, nodeExec, nodeAdd, nodeRemove,
   trace, ui, networkGet, networkSet, networkRotateKeys, networkInstall, networkCheck, ipamShow, ipamCheck, bgpStatus, bgpRoutes,
   capture, nsenter, inspectNode, inspectPod, inspectNetns, netnsList, netnsExpose, lessonList, lessonRun, version, completion, help, agent, complete, labProcess,
 ];

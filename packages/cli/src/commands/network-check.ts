@@ -18,7 +18,7 @@ const FINDING: Readonly<Record<Change['op'], Drift['finding']>> = { create: 'mis
 export const command = defineCommand({
   name: 'network check',
   summary: 'Compare what the nodes have with what the cluster wants, entry by entry',
-  details: 'Devices, addresses, routes, neighbours, FDB entries, sysctls and firewall of the network between nodes,\nand the node\'s side of every pod: host end, host ports, bandwidth.\nThe same comparison as the agents make; a running agent mends what it finds within half a minute.',
+  details: 'Devices, addresses, routes, neighbours, FDB entries, sysctls and firewall of the network between nodes,\nthe rules of Services, and the node\'s side of every pod: host end, host ports, bandwidth.\nThe same comparison as the agents make; a running agent mends what it finds within half a minute.',
   arguments: {},
   options: { ...labOption },
   examples: [['podway network check', 'nothing missing, nothing extra: exit code 0']],
@@ -31,13 +31,20 @@ export const command = defineCommand({
     }),
   },
   async run({ options, setExitCode }) {
-    const [{ desiredNode, deviceOf, ifbName, readAttachments, isManaged, localNode, nodeEnds, nodesWithRanges, parseNetworkConfig, peersOf, planBackends, publishedWireguard }, { diff, observe, podwayOwnership }, { Netns, readSysctls }, { wireguardDirOf }] = await Promise.all([
-      import('@podway/agent'), import('@podway/netstate'), import('@podway/kernel'), import('@podway/lab/client'),
+    const [
+      {
+        desiredNode, deviceOf, driftLines, ifbName, isManaged, localNode, nodeEnds, nodesWithRanges, observedTable, parseNetworkConfig, peersOf, planBackends, publishedWireguard, readAttachments,
+        serviceEntries, serviceSurroundings, ServiceTable, TABLE, tableDrift,
+      },
+      { diff, observe, podwayOwnership }, { Netns, readSysctls }, { EndpointSlices, PROXY_NAME_LABEL, serviceKey, serviceKeyOfSlice, serviceModel, Services }, { wireguardDirOf },
+    ] = await Promise.all([
+      import('@podway/agent'), import('@podway/netstate'), import('@podway/kernel'), import('@podway/kube'), import('@podway/lab/client'),
     ]);
     const lab = await openLab(options.lab);
     try {
       const config = parseNetworkConfig((await readNetwork(lab.client)).text);
       const nodes = await nodesWithRanges(lab.client);
+      const [services, slices] = [await lab.client.list(Services), await lab.client.list(EndpointSlices)];
       const found: Drift[] = [];
       for (const { name, holderPid } of lab.state.nodes) {
         const ns = Netns.open({ pid: holderPid }, `node ${name}`);
@@ -51,6 +58,18 @@ export const command = defineCommand({
           }
           const local = publishedWireguard(bare, nodeEnds(self), config);
           const plan = planBackends(config, undefined, local, peersOf(nodes, name).peers, observed);
+          if (config.proxy === 'none') {
+            if (observedTable(observed.nft)) found.push({ node: name, finding: 'extra', kind: 'services', object: TABLE.name, reason: 'Proxy is none' });
+          } else {
+            const surroundings = serviceSurroundings(config, local);
+            const table = new ServiceTable();
+            for (const s of services) {
+              if (s.metadata?.labels?.[PROXY_NAME_LABEL] !== undefined) continue;
+              const model = serviceModel(s, slices.filter((e) => serviceKeyOfSlice(e) === serviceKey(s)));
+              table.put(`${s.metadata?.creationTimestamp ?? ''} ${serviceKey(s)}`, serviceEntries(model, surroundings.node));
+            }
+            for (const d of driftLines(tableDrift(table, observedTable(observed.nft), surroundings.clusterCidrs))) found.push({ node: name, kind: 'services', ...d });
+          }
           const attachments = await readAttachments(join(lab.layout.node(name).state, 'attachments'));
           const desired = desiredNode({ config, local, plan, attachments });
           const changes = diff(desired, { ...observed, sysctls: readSysctls(ns, Object.keys(desired.sysctls)) }, podwayOwnership((a) => isManaged(config.clusterCidrs, a)));

@@ -11,6 +11,8 @@ interface Status {
   readonly server: string | undefined;
   readonly kubeconfig: string;
   readonly agents: readonly { readonly node: string; readonly holderPid: number; readonly ready: boolean; readonly message: string }[];
+  /** How many there are, how many of their ports have endpoints, and how many have none. */
+  readonly services: { readonly total: number; readonly served: number; readonly empty: readonly string[] };
   readonly map: LabMap;
   /** What carries packets between nodes now. */
   readonly network: { readonly backend: string; readonly nodes: readonly { readonly name: string; readonly uses: string | undefined; readonly implementation?: string }[] };
@@ -35,6 +37,7 @@ export const command = defineCommand({
       `API server  ${s.server ?? '-'}`,
       `kubeconfig  ${s.kubeconfig}`,
       `network     ${s.network.backend}${inUserSpace(s.network)}`,
+      `Services    ${s.services.total}${s.services.empty.length ? `, without endpoints: ${s.services.empty.join(', ')}` : ''}`,
       '',
       s.drawing,
       '',
@@ -43,7 +46,7 @@ export const command = defineCommand({
     json: ({ drawing: _, ...rest }: Status) => rest,
   },
   async run({ options, setExitCode }) {
-    const [{ labMap, mapText }, { Pods }, { nodesWithRanges }] = await Promise.all([import('@podway/lab'), import('@podway/kube'), import('@podway/agent')]);
+    const [{ labMap, mapText }, { EndpointSlices, Pods, Services, serviceKey, serviceKeyOfSlice, serviceModel, usableEndpoints }, { nodesWithRanges }] = await Promise.all([import('@podway/lab'), import('@podway/kube'), import('@podway/agent')]);
     const { state, layout, client } = await openLab(options.lab);
     try {
       const [nodes, network] = await Promise.all([nodesWithRanges(client), readNetwork(client)]);
@@ -52,9 +55,13 @@ export const command = defineCommand({
         const ready = nodes.find((o) => o.metadata?.name === n.name)?.status?.conditions?.find((c) => c.type === 'Ready');
         return { node: n.name, holderPid: n.holderPid, ready: ready?.status === 'True', message: ready?.message ?? 'has not reported' };
       });
+      const slices = await client.list(EndpointSlices);
+      const models = (await client.list(Services)).filter((o) => o.spec?.type !== 'ExternalName').map((o) => serviceModel(o, slices.filter((e) => serviceKeyOfSlice(e) === serviceKey(o))));
+      const empty = models.filter((m) => !m.ports.some((p) => usableEndpoints([...p.endpoints.IPv4, ...p.endpoints.IPv6]).length)).map((m) => `${m.namespace}/${m.name}`);
       if (agents.some((a) => !a.ready)) setExitCode(1);
       return {
         lab: state.name, phase: state.phase, pid: state.pid, started: state.started, server: state.server, kubeconfig: layout.kubeconfig,
+        services: { total: models.length, served: models.length - empty.length, empty },
         agents, network: { backend: network.backend, nodes: network.nodes.map((n) => ({ name: n.name, uses: n.uses, ...(n.wireguard ? { implementation: n.wireguard.implementation } : {}) })) },
         map, drawing: mapText(map),
       };

@@ -254,6 +254,7 @@ export class Operations {
     const errors = [...metadataErrors(spec, object.metadata), ...(spec.validate?.(object) ?? []), ...(spec.validateCreate?.(object) ?? [])];
     if (errors.length > 0) throw invalidObject(spec.kind, metadata.name ?? '', errors);
     if (this.storage.get(key, metadata.namespace, metadata.name) !== undefined) throw alreadyExists(spec.kind, metadata.name);
+    this.allocate(spec, object, undefined);
     if (fields !== undefined) object.metadata.managedFields = fields;
     const all = [...warnings, ...(spec.warnings?.(object) ?? [])];
     return { object: options.dryRun === true ? object : this.storage.put(key, object), created: true, warnings: all };
@@ -287,9 +288,17 @@ export class Operations {
       ...changeErrors(spec, next, before, options.subresource),
     ];
     if (errors.length > 0) throw invalidObject(spec.kind, old.name, errors);
-    if (spec.generation && !same(next.spec, before.spec)) next.metadata.generation = (old.generation ?? 0) + 1;
+    if (options.subresource !== 'status') this.allocate(spec, next, before);
+    if (spec.generation && !same(contentOf(next), contentOf(before))) next.metadata.generation = (old.generation ?? 0) + 1;
     if (!isApply) this.manage(spec, before, next, options);
     return { object: this.store(spec, before, next, options), created: false, warnings };
+  }
+
+  private allocate(spec: KindSpec, object: ApiObject, before: ApiObject | undefined): void {
+    if (spec.allocate === undefined) return;
+    const others = this.storage.list(kindKey(spec.kind)).filter((o) => o.metadata.uid !== object.metadata.uid);
+    const errors = spec.allocate(object, before, others);
+    if (errors.length > 0) throw invalidObject(spec.kind, object.metadata.name, errors);
   }
 
   /** Stores a change, unless it is none; removes an object that was only waiting for this. */
@@ -347,6 +356,9 @@ function changeErrors(spec: KindSpec, next: ApiObject, before: ApiObject, subres
     case undefined: return [...(spec.validate?.(next) ?? []), ...(spec.validateUpdate?.(next, before) ?? [])];
   }
 }
+
+/** What counts as a new generation: the spec, or for kinds without one all that is not metadata. */
+const contentOf = (o: ApiObject): unknown => (o.spec !== undefined ? o.spec : { ...o, metadata: undefined, status: undefined });
 
 const PROTECTED: ReadonlySet<string> = new Set(['default', 'kube-system', 'kube-public']);
 

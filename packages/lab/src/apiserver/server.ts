@@ -25,7 +25,8 @@ import { refusal, route, streamOf, type Services } from './http/router.js';
 import { serveUpgrade } from './http/upgrade.js';
 import { InProcessClient } from './inprocess.js';
 import { writeKubeconfig, writePrivate } from './kubeconfig.js';
-import { Registry } from './kinds/registry.js';
+import { builtIn, Registry } from './kinds/registry.js';
+import { apiServiceAddress, DEFAULT_SERVICE_RANGES, type ServiceRanges } from './kinds/serviceallocation.js';
 import { Operations } from './operations.js';
 import type { PodSubresources } from './podsubresources.js';
 import { DeclaredSchemas } from './schema/declarations.js';
@@ -38,6 +39,8 @@ export interface ApiServerOptions {
   /** The bearer token; a new one when left out. */
   readonly token?: string;
   readonly registry?: Registry;
+  /** Addresses and node ports of Services. */
+  readonly services?: ServiceRanges;
   /** Changes kept per kind for watches that catch up. */
   readonly historyLength?: number;
   readonly now?: () => number;
@@ -70,7 +73,7 @@ export class ApiServer {
   private constructor(private readonly options: ApiServerOptions) {
     this.token = options.token ?? newToken();
     this.auth = new TokenAuth(this.token);
-    const registry = options.registry ?? new Registry();
+    const registry = options.registry ?? new Registry(builtIn(options.services));
     const schemas = new DeclaredSchemas();
     this.operations = new Operations(new Storage(options.store, options.historyLength), registry, schemas, options.now);
     this.openapi = new OpenApi(registry, schemas);
@@ -107,7 +110,7 @@ export class ApiServer {
 
   /** Made at first use, for these names besides localhost and the in-cluster names. */
   async certificates(names: readonly string[] = []): Promise<Certificates> {
-    const all = ['localhost', '127.0.0.1', '::1', 'kubernetes', 'kubernetes.default', 'kubernetes.default.svc', 'kubernetes.default.svc.cluster.local', '10.96.0.1'];
+    const all = ['localhost', '127.0.0.1', '::1', 'kubernetes', 'kubernetes.default', 'kubernetes.default.svc', 'kubernetes.default.svc.cluster.local', apiServiceAddress(this.options.services ?? DEFAULT_SERVICE_RANGES)];
     this.made ??= await makeCertificates(this.options.lab, [...new Set([...all, ...names])]);
     return this.made;
   }

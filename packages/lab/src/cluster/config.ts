@@ -2,11 +2,11 @@
  * The lab file: what a lab is made of. YAML, checked against a schema; every mistake is reported at
  * once, with line and column. Pure.
  */
-import { cidrContains, cidrLast, cidrNth, cidrOverlaps, cidrSize, formatCidr, formatIp, parseCidr, parseIp } from '@podway/cni';
+import { cidrContains, cidrLast, cidrNth, cidrOverlaps, cidrSize, formatCidr, formatIp, parseCidr, parseIp, tryParseIpCidr } from '@podway/cni';
 import { isPodwayError, PodwayError } from '@podway/errors';
 import { z } from 'zod';
-import { BACKEND_TYPES, OUTER_DF, parseNetworkConfig, WIRINGS, type BackendType, type WiringType } from '@podway/agent';
-import { byFamily, familyRanges, IP_FAMILIES, secondAddresses, secondFamily, type IpFamily, type SecondFamily, type SecondOfNode } from './families.js';
+import { BACKEND_TYPES, OUTER_DF, parseNetworkConfig, PROXIES, WIRINGS, type BackendType, type ProxyType, type WiringType } from '@podway/agent';
+import { byFamily, familyRanges, IP_FAMILIES, secondAddresses, secondFamily, serviceRange, type IpFamily, type SecondFamily, type SecondOfNode } from './families.js';
 import { checkLabName, DEFAULT_LAB, LAB_NAME } from './layout.js';
 import { completeRacks, rackSchema, tunnelSchema } from './rack-file.js';
 import { RACK_LABEL, segmentOf, segments, underlayParts, type LabRack, type LabTunnel, type Segment } from './racks.js';
@@ -77,6 +77,10 @@ const schema = z.strictObject({
     /** Without ranges: those of this family. Default: ipv4, or what the ranges say. */
     ipFamily: z.enum(IP_FAMILIES).optional(),
     clusterCIDR: oneOrTwo(cidr).optional(),
+    /** Addresses of Services; two ranges, one of each family, with a comma between. Default: one of each of the lab's families. */
+    serviceCIDR: z.string().refine((s) => s.split(',').every((c) => tryParseIpCidr(c.trim()) !== undefined), 'must be a range in CIDR notation, or two with a comma between').optional(),
+    /** Who realises Services: the agents, or nobody. */
+    proxy: z.enum(PROXIES).default('podway'),
     /** Bits of a node's IPv4 and IPv6 range; 24 and 64. */
     nodeMask: z.number().int().min(8).max(30).optional(),
     nodeMask6: z.number().int().min(16).max(126).optional(),
@@ -101,7 +105,6 @@ const schema = z.strictObject({
     masquerade: z.boolean().default(true),
     /** `none`: nodes stay without a network until `podway network install`, or another CNI plugin. */
     cni: z.enum(['podway', 'none']).optional(),
-    serviceCIDR: cidr.optional(),
   }).prefault({}),
   /** Where the API listens on this machine: a port of its loopback. */
   api: z.strictObject({ port: z.number().int().min(0).max(65535).default(0) }).optional(),
@@ -152,6 +155,8 @@ export interface LabConfig {
   };
   readonly network: {
     readonly clusterCIDR: string;
+    readonly serviceCIDR: string;
+    readonly proxy: ProxyType;
     readonly nodeMask: number;
     readonly backend: { readonly type: BackendType; readonly vni: number; readonly port: number; readonly crossSubnet: boolean; readonly df?: (typeof OUTER_DF)[number] | undefined } & BgpFile;
     readonly wiring: WiringType;
@@ -162,7 +167,6 @@ export interface LabConfig {
     readonly mtu: number | undefined;
     readonly masquerade: boolean;
     readonly cni?: 'podway' | 'none' | undefined;
-    readonly serviceCIDR?: string | undefined;
   };
   readonly api?: { readonly port: number } | undefined;
   /** Absent: one family only. */
@@ -213,7 +217,7 @@ type File = z.output<typeof schema>;
 /** A file's first family, with all ranges, as labs of one family always had it. */
 type FirstFamily = Omit<File, 'underlay' | 'network' | 'nodes' | 'pods'> & {
   readonly underlay: Omit<File['underlay'], 'subnet'> & { readonly subnet: string };
-  readonly network: Omit<File['network'], 'clusterCIDR' | 'nodeMask' | 'nodeMask6' | 'ipFamily'> & { readonly clusterCIDR: string; readonly nodeMask: number };
+  readonly network: Omit<File['network'], 'clusterCIDR' | 'nodeMask' | 'nodeMask6' | 'ipFamily' | 'serviceCIDR'> & { readonly clusterCIDR: string; readonly serviceCIDR: string; readonly nodeMask: number };
   readonly nodes: readonly FirstOfNode[];
   readonly pods: readonly LabPod[];
 };
@@ -221,7 +225,7 @@ type FirstOfNode = Omit<File['nodes'][number], 'address' | 'podCIDR'> & { readon
 
 /** Takes the families of a file apart, and puts them together again as a lab. */
 function fill(file: File, report: Report): LabConfig {
-  const { ipFamily, clusterCIDR, nodeMask, nodeMask6, ...network } = file.network;
+  const { ipFamily, clusterCIDR, serviceCIDR, nodeMask, nodeMask6, ...network } = file.network;
   const [first, other] = familyRanges({ ipFamily, subnet: file.underlay.subnet, clusterCIDR, nodeMask, nodeMask6 }, report);
   if (file.underlay.racks && (other !== undefined || first.subnet.includes(':'))) {
     report(['underlay', 'racks'], 'routers between racks know IPv4 only: leave the racks out, or network.ipFamily at ipv4');
@@ -236,7 +240,8 @@ function fill(file: File, report: Report): LabConfig {
     return { ...n, address: own.first, podCIDR: podCIDR.first, more: { name: n.name, address: own.second, podCIDR: podCIDR.second } };
   });
   const config = complete({
-    ...file, underlay: { ...file.underlay, subnet: first.subnet }, network: { ...network, clusterCIDR: first.clusterCIDR, nodeMask: first.nodeMask },
+    ...file, underlay: { ...file.underlay, subnet: first.subnet },
+    network: { ...network, clusterCIDR: first.clusterCIDR, serviceCIDR: serviceRange(serviceCIDR, [first, ...(other ? [other] : [])].map((r) => r.clusterCIDR), report), nodeMask: first.nodeMask },
     nodes: nodes.map(({ more: _, ...n }) => n),
   }, report, second);
   if (!second) return config;
@@ -252,7 +257,7 @@ function withSecond(config: LabConfig, second: SecondFamily, wishes: Parameters<
 function complete(file: FirstFamily, report: Report, second?: SecondFamily): LabConfig {
   const subnet = parseCidr(file.underlay.subnet);
   const cluster = parseCidr(file.network.clusterCIDR);
-  const service = file.network.serviceCIDR === undefined ? undefined : parseCidr(file.network.serviceCIDR);
+  const services = file.network.serviceCIDR.split(',').map((r) => parseCidr(r.trim()));
   if (cluster.family === subnet.family && cidrOverlaps(cluster, subnet)) {
     report(['network', 'clusterCIDR'], `overlaps with the underlay's subnet ${formatCidr(subnet)}`);
   }
@@ -261,8 +266,9 @@ function complete(file: FirstFamily, report: Report, second?: SecondFamily): Lab
     if (cluster.family === 4 && file.network.blockSize < cluster.prefix) report(['network', 'blockSize'], `must not be shorter than the cluster's /${cluster.prefix}`);
     file.nodes.forEach((n, i) => n.podCIDR !== undefined && report(['nodes', i, 'podCIDR'], 'has no meaning with ipam pools: nodes claim blocks'));
   }
-  for (const [range, what] of [[cluster, "the cluster's range"], [subnet, "the underlay's subnet"]] as const) {
-    if (service && service.family === range.family && cidrOverlaps(service, range)) report(['network', 'serviceCIDR'], `overlaps with ${what} ${formatCidr(range)}`);
+  for (const [range, what] of [[cluster, "the cluster's range"], [subnet, "the underlay's subnet"],
+    ...(second ? [[parseCidr(second.clusterCIDR), "the cluster's range"], [parseCidr(second.subnet), "the underlay's subnet"]] as const : [])] as const) {
+    if (services.some((r) => r.family === range.family && cidrOverlaps(r, range))) report(['network', 'serviceCIDR'], `overlaps with ${what} ${formatCidr(range)}`);
   }
   if (file.network.nodeMask < cluster.prefix) report(['network', cluster.family === 4 ? 'nodeMask' : 'nodeMask6'], `must not be shorter than the cluster's /${cluster.prefix}`);
   const { racks, tunnels } = completeRacks(file.underlay, cluster, report);
@@ -411,6 +417,9 @@ export function withNode(c: LabConfig, node: { readonly name: string; readonly a
   throw new PodwayError('NODE_INVALID', `node ${node.name} cannot be added`, { object: `lab ${c.name}`, said: mistakes.join('; ') });
 }
 
+/** The ranges of Services, in the order given. */
+export const serviceCidrs = (c: LabConfig): string[] => c.network.serviceCIDR.split(',').map((r) => formatCidr(parseCidr(r.trim())));
+
 /** A lab whose pods are wired as asked. @throws LAB_FILE_INVALID when the two do not go together */
 export function withWiring(
   c: LabConfig,
@@ -456,7 +465,7 @@ export function netConf(c: LabConfig): string {
   return `${JSON.stringify({
     ...(v4 === undefined ? { EnableIPv4: false } : { Network: v4 }), ...(v6 === undefined ? {} : { EnableIPv6: true, IPv6Network: v6 }),
     Wiring: c.network.wiring, Gateway: c.network.gateway, IPAM: c.network.ipam,
-    Masquerade: c.network.masquerade, ...(c.network.mtu === undefined ? {} : { MTU: c.network.mtu }),
+    Masquerade: c.network.masquerade, Proxy: c.network.proxy, ...(c.network.mtu === undefined ? {} : { MTU: c.network.mtu }),
     Backend: present({
       Type: b.type, VNI: b.vni, Port: b.port, CrossSubnet: b.crossSubnet, DF: b.df, ASN: b.asn, Mesh: b.mesh, Reflectors: b.reflectors, ClusterID: b.clusterId,
       Password: b.password, HoldTime: b.holdTime, Peers: racks.length + peers.length ? [...racks, ...peers] : undefined,

@@ -13,6 +13,9 @@ const DEFAULTS = {
   ipv6: { subnet: 'fc00:f853:ccd:e793::/64', clusterCIDR: 'fd00:10:244::/56', nodeMask: 64 },
 } as const;
 
+/** Of Services: kubeadm's and kind's. */
+const SERVICES = { ipv4: '10.96.0.0/12', ipv6: 'fd00:10:96::/112' } as const;
+
 interface Ranges {
   readonly subnet: string;
   readonly clusterCIDR: string;
@@ -69,6 +72,19 @@ export function familyRanges(w: FamilyWishes, report: Report): [first: Ranges, s
     nodeMask: (kind === 'ipv6' ? w.nodeMask6 : w.nodeMask) ?? DEFAULTS[kind].nodeMask,
   }));
   return second ? [first!, second] : [first!];
+}
+
+/** Ranges of Services, `10.96.0.0/12,fd00:10:96::/112`: as asked, else one of each family; that of the lab's first family first. */
+export function serviceRange(asked: string | undefined, clusterCidrs: readonly string[], report: Report): string {
+  const kinds = clusterCidrs.map(kindOf);
+  if (asked === undefined) return kinds.map((k) => SERVICES[k]).join();
+  const path = ['network', 'serviceCIDR'];
+  const list = asked.split(',').map((r) => r.trim());
+  const given = list.map(kindOf);
+  if (new Set(given).size < list.length) report(path, `${list.join(' and ')} are of one family: give one range, or one of IPv4 and one of IPv6`);
+  for (const range of list) if (!kinds.includes(kindOf(range))) report(path, `${range} is of a family that this lab has not (network.ipFamily)`);
+  if (!given.includes(kinds[0]!)) report(path, `must have a range of ${kinds[0] === 'ipv4' ? 'IPv4' : 'IPv6'}, the lab's first family: the API's own Service is there`);
+  return [...list].sort((a, b) => kinds.indexOf(kindOf(a)) - kinds.indexOf(kindOf(b))).join();
 }
 
 /** The second family with its router, checked against itself. */

@@ -88,7 +88,7 @@ export function kindLab(yaml: YamlText, name?: string): KindLab {
   const net = f.networking ?? {};
   const ipFamily = net.ipFamily ?? 'ipv4';
   const pods = ranges(yaml, ['networking', 'podSubnet'], net.podSubnet, ipFamily, DEFAULTS.podSubnet[ipFamily]);
-  const [services] = ranges(yaml, ['networking', 'serviceSubnet'], net.serviceSubnet, ipFamily, DEFAULTS.serviceSubnet[ipFamily]);
+  const services = ranges(yaml, ['networking', 'serviceSubnet'], net.serviceSubnet, ipFamily, DEFAULTS.serviceSubnet[ipFamily]);
   const v4 = pods.find((p) => !p.includes(':'));
   nodes.forEach((n, i) => n.extraPortMappings?.forEach((p, j) => checkPort(yaml, ['nodes', i, 'extraPortMappings', j], p, nodes)));
   yaml.settle(hint);
@@ -96,8 +96,8 @@ export function kindLab(yaml: YamlText, name?: string): KindLab {
   const lab: LabFile = {
     apiVersion: 'podway.io/v1alpha1', kind: 'Lab', name: cluster,
     network: {
-      ipFamily, clusterCIDR: pods, serviceCIDR: services!, ...(v4 === undefined ? {} : { nodeMask: Math.min(30, Math.max(24, parseCidr(v4).prefix)) }),
-      ...(net.disableDefaultCNI ? { cni: 'none' } : {}),
+      ipFamily, clusterCIDR: pods, serviceCIDR: services.join(), ...(v4 === undefined ? {} : { nodeMask: Math.min(30, Math.max(24, parseCidr(v4).prefix)) }),
+      ...(net.kubeProxyMode === 'none' ? { proxy: 'none' as const } : {}), ...(net.disableDefaultCNI ? { cni: 'none' } : {}),
     },
     ...(net.apiServerPort !== undefined && net.apiServerPort > 0 ? { api: { port: net.apiServerPort } } : {}),
     nodes: nodes.map((n, i) => ({
@@ -157,8 +157,7 @@ function notesOf(f: KindFile, nodes: readonly KindNode[], names: readonly string
   };
   const net = f.networking ?? {};
   const here = new Set(['127.0.0.1', 'localhost']);
-  say('networking.serviceSubnet', net.serviceSubnet, `${net.serviceSubnet ?? ''} is kept; Services are not there yet`);
-  say('networking.kubeProxyMode', net.kubeProxyMode, `${net.kubeProxyMode ?? ''} is kept as a wish; there is no kube-proxy, and Services are not there yet`);
+  if (net.kubeProxyMode !== 'none') say('networking.kubeProxyMode', net.kubeProxyMode, `there is no kube-proxy: Services are Podway's own, in nftables, whatever ${net.kubeProxyMode ?? ''} says`);
   if (net.apiServerAddress !== undefined && !here.has(net.apiServerAddress)) {
     say('networking.apiServerAddress', net.apiServerAddress, `${net.apiServerAddress} is not used: the API listens on 127.0.0.1, so that nobody else on the network reaches it`);
   }

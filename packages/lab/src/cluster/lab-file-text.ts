@@ -26,7 +26,8 @@ network:                         # the pod network
   clusterCIDR: 10.244.0.0/16     # range of all pods; dual: [10.244.0.0/16, fd00:10:244::/56]
   nodeMask: 24                   # prefix length of a node's share of the IPv4 range
   nodeMask6: 64                  # the same of the IPv6 range
-  serviceCIDR: 10.96.0.0/16      # example; kept for Services
+  serviceCIDR: 10.96.0.0/12      # addresses of Services; dual: 10.96.0.0/12,fd00:10:96::/112
+  proxy: podway                  # or none: Services are somebody else's
   masquerade: true               # what leaves the cluster takes the node's address
   mtu: 1350                      # example; default: derived
   wiring: bridge                 # or ptp: no bridge, a route to each pod

@@ -9,11 +9,11 @@ import { messageOf, PodwayError } from '@podway/errors';
 import { listenTcp, Netns } from '@podway/kernel';
 import { NETWORK_CONFIG_MAP } from '@podway/agent';
 import { ConfigMaps, IPPools, Nodes, Pods, type ConfigMap, type Node, type ObjectClient, type Pod } from '@podway/kube';
-import { ApiServer, openLmdbStore } from '../apiserver/index.js';
+import { ApiServer, apiServiceAddress, DEFAULT_SERVICE_RANGES, openLmdbStore } from '../apiserver/index.js';
 import { startControllers } from '../controllers/index.js';
 import { ImageStore } from '../images/index.js';
 import { execInContainer } from '../runtime/index.js';
-import { clusterRanges, netConf, type LabConfig, type LabNode, type LabPod } from './config.js';
+import { clusterRanges, netConf, serviceCidrs, type LabConfig, type LabNode, type LabPod } from './config.js';
 import { serveControl, type InstallResult, type Step } from './control.js';
 import type { LabEvent, PairReport } from './events.js';
 import { binary, LabLayout } from './layout.js';
@@ -125,7 +125,8 @@ export class Lab {
   private async api(): Promise<void> {
     const { config } = this.o;
     const gateway = apiAddress(config);
-    this.server = await ApiServer.open({ lab: config.name, store: await openLmdbStore(this.layout.store) });
+    const services = { ...DEFAULT_SERVICE_RANGES, serviceCidrs: serviceCidrs(config) };
+    this.server = await ApiServer.open({ lab: config.name, store: await openLmdbStore(this.layout.store), services });
     this.client = this.server.inProcessClient('podway-lab');
     const local = await this.server.listen({ host: '127.0.0.1', port: config.api?.port ?? 0 }, { names: [gateway] });
     this.url = `https://127.0.0.1:${local.port}`;
@@ -147,7 +148,10 @@ export class Lab {
         spec: { cidr, ...(six ? {} : { blockSize: config.network.blockSize }) },
       });
     }
-    const controllers = startControllers(this.server, { clusterRanges: pools ? [] : clusterRanges(config) });
+    const controllers = startControllers(this.server, {
+      clusterRanges: pools ? [] : clusterRanges(config),
+      api: { serviceAddress: apiServiceAddress(services), address: gateway, port: API_PORT },
+    });
     this.closers.push(...controllers.map((c) => () => c.stop()));
     // Nobody else writes to the Nodes before: they get their ranges in the order of the lab file.
     if (!pools) await this.until(Nodes, config.nodes.length, 'pod ranges', (n: Node) => n.spec?.podCIDR !== undefined, () => 'it has no podCIDR');

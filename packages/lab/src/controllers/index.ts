@@ -3,12 +3,16 @@ import type { ClusterRange, KubeObject, ObjectKind, Pod } from '@podway/kube';
 import type { ApiServer } from '../apiserver/server.js';
 import { translate } from '../apiserver/inprocess.js';
 import type { Controller, ControllerOptions } from './controller.js';
+import { apiServiceController, type ApiServiceOptions } from './apiservice.js';
+import { endpointSliceController } from './endpointslices.js';
 import { garbageCollector } from './garbage.js';
 import { namespaceController } from './namespaces.js';
 import { nodePodCidrController } from './podcidrs.js';
 import { Scheduler } from './scheduler.js';
 
 export * from './controller.js';
+export * from './apiservice.js';
+export * from './endpointslices.js';
 export * from './events.js';
 export * from './garbage.js';
 export * from './namespaces.js';
@@ -19,6 +23,8 @@ export * from './workqueue.js';
 
 export interface ControlPlaneOptions extends ControllerOptions {
   readonly clusterRanges: readonly ClusterRange[];
+  /** Where pods find the API: Service `kubernetes`. Left out where nothing listens. */
+  readonly api?: Omit<ApiServiceOptions, keyof ControllerOptions>;
 }
 
 /** All of them on one API server, in this process. */
@@ -39,6 +45,8 @@ export function startControllers(server: ApiServer, options: ControlPlaneOptions
     // None: nodes get their ranges otherwise.
     ...(options.clusterRanges.length ? [nodePodCidrController(manager('node-ipam-controller'), { ...options, ranges: options.clusterRanges })] : []),
     garbageCollector(manager('garbage-collector'), { ...options, kinds }),
+    endpointSliceController(manager('endpointslice-controller'), options),
+    ...(options.api ? [apiServiceController(manager('kube-apiserver'), { ...options, ...options.api })] : []),
     new Scheduler(manager('default-scheduler'), {
       ...options,
       bind: (pod: Pod, node) => {

@@ -7,12 +7,12 @@ import { CaptureSet, type CapturedPacket } from '@podway/kernel';
 import { isPodwayError, messageOf, PodwayError } from '@podway/errors';
 import type { LiveWorld } from '../live.js';
 import { simulateRoundTrip, type RoundTrip } from '../simulate/index.js';
-import type { Flow } from '../simulate/types.js';
+import type { Flow, Trace } from '../simulate/types.js';
 import { WorldIndex, ownersOf, type World } from '../world.js';
 import { filterFor, mayMatter } from './filter.js';
 import { readCounters, risen, type CounterRise } from './counters.js';
 import { matchProbe, matchTraffic, type Captured, type Matched, type PathError, type Reading } from './match.js';
-import { pointsFor, tapsOf, type CapturePoint } from './points.js';
+import { pointOf, pointsFor, tapsOf, type CapturePoint } from './points.js';
 import { Probe, sourceAddress, type Answer } from './probe.js';
 import type { Sighting, TunnelPorts } from './sighting.js';
 
@@ -92,7 +92,8 @@ export async function observeFlow(world: World, live: LiveWorld, flow: Flow, opt
   const ends = [flow.from, ...ownersOf(world, flow.dst).map((n) => n.key)];
   // Copies that are flooded everywhere need no captures of their own.
   const traces = [...prediction.request.traces, ...(prediction.reply?.traces ?? [])].filter((t) => !t.copy);
-  const points = pointsFor(index, traces, ends).filter((p) => live.has(p.netns));
+  const intrusive = intrusivePoints(traces);
+  const points = pointsFor(index, traces, ends).filter((p) => live.has(p.netns) && !intrusive.has(`${p.netns} ${p.dev}`));
   const links = world.namespaces.flatMap((n) => n.state.links);
   const ports: TunnelPorts = {
     vxlan: [...new Set([8472, 4789, ...links.flatMap((l) => (l.vxlan ? [l.vxlan.port] : []))])],
@@ -106,7 +107,10 @@ export async function observeFlow(world: World, live: LiveWorld, flow: Flow, opt
   const translated = prediction.request.traces.flatMap((t) => t.translations.flatMap((x) => [x.translated.src, x.translated.dst]));
   const filter = filterFor(flow.proto, [source.address, flow.dst, ...translated], ports, traces.some((t) => tapsOf(t).some((x) => x.packet.vxlan?.inner.vxlan)));
   const set = new CaptureSet<CapturePoint>();
-  const notCaptured: { label: string; why: string }[] = [];
+  const notCaptured: { label: string; why: string }[] = [...intrusive].map((k) => {
+    const [netns = '', dev = ''] = k.split(' ');
+    return { label: pointOf(index, netns, dev).label, why: 'while a bridge is watched, the kernel hands a copy of what br_netfilter has translated onto it to IP, which sends it a second time; left out, so that the trace changes nothing' };
+  });
   const probes: Probe[] = [];
   try {
     for (const point of points) {
@@ -155,6 +159,13 @@ export async function observeFlow(world: World, live: LiveWorld, flow: Flow, opt
     await set.close();
   }
 }
+
+/**
+ * Bridges on which a destination is translated to one of the same bridge. Capturing there (promiscuous mode) makes br_handle_frame_finish()
+ * pass a copy up, which is forwarded once more: the receiver would get every packet twice.
+ */
+const intrusivePoints = (traces: readonly Trace[]): Set<string> =>
+  new Set(traces.flatMap((t) => t.hops.flatMap((h) => h.steps.flatMap((s) => (s.kind === 'bridged-dnat' ? [`${s.netns} ${s.bridge}`] : [])))));
 
 const NOT_READ = ['drop reasons of the kernel (tracepoint skb:kfree_skb)', 'nftables trace events'];
 

@@ -95,10 +95,11 @@ export function buildReport(world: World, trip: RoundTrip, observation?: Observa
   const all = [...(probe?.request ?? []), ...(probe?.reply ?? [])];
   const widest = all.reduce<Sighting | undefined>((w, s) => ((s.sealed ? Infinity : s.overhead) > (w ? (w.sealed ? Infinity : w.overhead) : -1) ? s : w), undefined);
   const to = ownersOf(world, trip.request.flow.dst)[0];
-  const { outcome } = chosen(trip.request.traces, probe?.request);
+  const taken = chosen(trip.request.traces, probe?.request);
+  const { outcome } = taken;
   return {
     from: endOf(world, trip.request.flow.from), ...(to ? { to: endOf(world, to.key) } : {}), flow: trip.request.flow, tuple: tupleOf(trip.request.flow, request),
-    request, ...(reply ? { reply } : {}), asymmetry: trip.asymmetry, errors: dedupe(observation?.probes.flatMap((p) => p.errors) ?? []),
+    request, ...(reply ? { reply } : {}), asymmetry: trip.ways?.find((w) => w.trace === taken)?.asymmetry ?? trip.asymmetry, errors: dedupe(observation?.probes.flatMap((p) => p.errors) ?? []),
     observed: observation !== undefined, verdict: outcome.kind, headline: headline(outcome, request, reply, observation),
     summary: observation ? summaryOf(observation, request, reply) : [],
     ...(widest ? { budget: `${widest.headers.map((h) => `${h.label} ${h.bytes}`).join(' + ')} = ${widest.frameLength}` } : {}),
@@ -112,10 +113,22 @@ export function buildReport(world: World, trip: RoundTrip, observation?: Observa
 const bestProbe = (o: Observation): ProbeResult | undefined =>
   o.probes.reduce<ProbeResult | undefined>((b, p) => (p.request.length + p.reply.length > (b ? b.request.length + b.reply.length : -1) ? p : b), undefined);
 
+/** The way that fits best what was seen: each sighting speaks for one device of it, with the addresses it had there. */
 function chosen(traces: readonly Trace[], seen: readonly Sighting[] | undefined): Trace {
-  const points = new Set(seen?.map((s) => s.point));
-  const score = (t: Trace): number => t.hops.flatMap((h) => h.steps).filter((s) => (s.kind === 'transmit' || s.kind === 'receive') && points.has(`${s.netns.replace(/^default\//, '')}/${s.dev ?? ''}`)).length;
-  return traces.filter((t) => !t.copy).reduce((b, t) => (score(t) > score(b) ? t : b), traces[0]!);
+  const score = (t: Trace): number => {
+    const left = [...(seen ?? [])];
+    return t.hops.flatMap((h) => h.steps).filter((s) => s.kind === 'transmit' || s.kind === 'receive').reduce((sum, s) => {
+      const p = predictedOf(s.packet);
+      const label = `${s.netns.replace(/^default\//, '')}/${s.dev ?? ''}`;
+      const at = left.findIndex((x) => x.point === label && x.dst === p.dst && x.src === p.src);
+      if (at < 0) return sum + (left.some((x) => x.point === label) ? 0.5 : -0.1);
+      left.splice(at, 1);
+      return sum + 1;
+    }, 0);
+  };
+  const own = traces.filter((t) => !t.copy);
+  if (!seen?.length) return own[0] ?? traces[0]!;
+  return own.map((t) => ({ t, n: score(t) })).reduce((b, x) => (x.n > b.n ? x : b), { t: own[0] ?? traces[0]!, n: -Infinity }).t;
 }
 
 function legOf(index: WorldIndex, direction: Leg['direction'], traces: readonly Trace[], o: Observation | undefined, seen: readonly Sighting[] | undefined, sealedUnknown = false): Leg {

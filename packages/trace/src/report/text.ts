@@ -135,7 +135,7 @@ function legLines(leg: Leg, observed: boolean, width: number, options: TextOptio
     for (const d of r.differences) detail(`✗ ${d}`, 'bad');
   });
   for (const d of leg.end) wrap(`→ ${d.kind}: ${d.why}`, width, ' '.repeat(3)).forEach((text) => out.push({ text, tone: d.kind === 'drop' || d.kind === 'unknown' ? 'bad' : 'plain' }));
-  if (leg.alternatives) out.push({ text: `   ${leg.alternatives} other way(s) are possible: the kernel chooses by a hash`, tone: 'dim' });
+  if (leg.alternatives) out.push({ text: `   ${leg.alternatives} other way(s) are possible: the kernel chooses by a hash, or at random`, tone: 'dim' });
   if (leg.expectedNext) out.push({ text: `✗  last seen at ${leg.lastSeen ?? 'no point'}; expected next at ${leg.expectedNext}`, tone: 'bad' });
   return out;
 }

@@ -6,6 +6,7 @@ import type { FdbEntry, Link } from '@podway/netstate';
 import { drop, goTo, note, stateOf, unknown, type Cursor, type Sim } from './cursor.js';
 import { runHook } from './hooks.js';
 import { isV6 } from './ipv6.js';
+import { whoHas } from './neighbour.js';
 import { lookupRoute } from './route.js';
 import { fragmentsOf, frameLength } from './types.js';
 
@@ -41,8 +42,13 @@ export function bridgeStage(sim: Sim, c: Cursor, p: { netns: string; bridge: str
         // br_nf_pre_routing_finish(): routed anew, and when the way leads off the bridge, addressed to the bridge itself.
         const { dst, src, mark } = at.packet;
         const d = lookupRoute(stateOf(sim, netns), { dst, src, mark, iif: bridge });
-        if (d.error || d.nexthops.some((h) => h.dev === bridge) || !link.address) return unknown(at, netns, `a bridged packet whose destination is translated to ${dst} on ${bridge}`);
-        to = link.address;
+        if (d.error || !link.address) return unknown(at, netns, `a bridged packet whose destination is translated to ${dst} on ${bridge}`);
+        if (d.type === 'unicast' && d.nexthops.some((h) => h.dev === bridge)) {
+          const onto = bridgedDnat(sim, at, { netns, bridge, dst, nexthop: d.nexthops[0]?.gateway ?? dst });
+          if ('end' in onto) return onto.end;
+          to = onto.lladdr;
+          at = note(at, netns, 'bridged-dnat', { dev: bridge, bridge, lladdr: to, why: `${dst} is on ${bridge} too: the frame stays on it, for ${to}, with its TTL as it is` });
+        } else to = link.address;
         at = { ...at, packet: { ...at.packet, ethernet: { src: at.packet.ethernet?.src ?? '', dst: to } } };
       }
     }
@@ -78,6 +84,21 @@ export function bridgeStage(sim: Sim, c: Cursor, p: { netns: string; bridge: str
         why: `${bridge} has no FDB entry for ${to}: ${ports.length ? `flooded to ${ports.map((l) => l.name).join(', ')}, and nobody there has it` : 'there is no other port it could leave by'}`,
       });
   return [...main, ...others.flatMap((out) => send({ ...at, copy: true }, out))];
+}
+
+/**
+ * The new destination is on this very bridge: the frame stays on it, with the destination's MAC in place of the bridge's
+ * and its own sender's MAC, and its TTL untouched (bridged_dnat, br_nf_pre_routing_finish_bridge()).
+ */
+function bridgedDnat(sim: Sim, c: Cursor, p: { netns: string; bridge: string; dst: string; nexthop: string }): { lladdr: string } | { end: Cursor[] } {
+  const { netns, bridge, nexthop } = p;
+  const entry = stateOf(sim, netns).neighbours.find((n) => n.dev === bridge && n.dst === nexthop && !n.proxy);
+  if (entry?.lladdr && !['failed', 'incomplete', 'none'].includes(entry.state)) return { lladdr: entry.lladdr };
+  const { answers, blind } = whoHas(sim, { netns, dev: bridge, target: nexthop, sender: undefined });
+  const macs = [...new Set(answers.map((a) => a.lladdr))];
+  if (macs.length === 1) return { lladdr: macs[0]! };
+  if (macs.length === 0 && blind.length === 0) return { end: drop(c, netns, { object: `neighbour ${nexthop} on ${bridge} in ${netns}`, dev: bridge, reason: 'NEIGH_FAILED', why: `nobody on ${bridge} answers for ${nexthop}` }) };
+  return { end: unknown(c, netns, `who answers for ${nexthop} on ${bridge}`) };
 }
 
 function forward(
@@ -124,8 +145,8 @@ function refuses(out: Link, from: Link | undefined): string | undefined {
 }
 
 function callsIptables(sim: Sim, netns: string, bridge: Link, six: boolean): boolean {
-  if (six) return stateOf(sim, netns).sysctls['net.bridge.bridge-nf-call-ip6tables'] === '1';
-  return bridge.bridge?.nfCallIptables === true || stateOf(sim, netns).sysctls['net.bridge.bridge-nf-call-iptables'] === '1';
+  const own = six ? bridge.bridge?.nfCallIp6tables : bridge.bridge?.nfCallIptables;
+  return own === true || stateOf(sim, netns).sysctls[`net.bridge.bridge-nf-call-${six ? 'ip6tables' : 'iptables'}`] === '1';
 }
 
 /** Whether a frame sent by this device reaches a device with this address; `blind` when it leads out of the world. */

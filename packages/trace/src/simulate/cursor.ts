@@ -35,6 +35,8 @@ export interface Sim {
   readonly answering?: readonly Translation[];
   /** Namespaces the request went through: there the answer belongs to an established connection. */
   readonly known: ReadonlySet<string>;
+  /** Decides what the kernel leaves to chance; the simulation is run once for each way it can fall. */
+  readonly choose?: (of: number) => number;
 }
 
 type Facts<K extends Step['kind']> = Omit<Extract<Step, { kind: K }>, 'netns' | 'packet' | 'kind'> & { readonly packet?: Packet };

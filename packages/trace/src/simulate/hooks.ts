@@ -7,6 +7,7 @@
  */
 import { drop, namespaceOf, note, unknown, type Cursor, type Sim } from './cursor.js';
 import { NftWalk, ruleText, type Nat } from './nft.js';
+import type { MatchContext } from './nft-match.js';
 import { isV6 } from './ipv6.js';
 import { selectSource, lookupRoute } from './route.js';
 import type { Hook, Packet } from './types.js';
@@ -59,10 +60,9 @@ export function runHook(sim: Sim, c: Cursor, h: HookPlace): Outcome {
     if (answering && !translated && chain.prio >= manip) untranslate();
     if (chain.type === 'nat' && (answering || natDone)) continue;
     const verdict = new NftWalk({
-      state, packet: at.packet, family: chain.family, table: chain.table, ctState: answering ? 'established' : 'new',
-      destinationTranslated: at.translations.some((t) => t.netns === h.netns && (t.original.dst !== t.translated.dst || portOf(t.original, 'dstPort') !== portOf(t.translated, 'dstPort'))),
+      state, packet: at.packet, family: chain.family, table: chain.table, ctState: answering ? 'established' : 'new', connection: connectionOf(sim, at, h.netns),
       ...(h.iif === undefined ? {} : { iif: h.iif }), ...(h.oif === undefined ? {} : { oif: h.oif }),
-    }, chain.policy === 'drop' ? 'drop' : 'accept').run(chain.name);
+    }, chain.policy === 'drop' ? 'drop' : 'accept', sim.choose).run(chain.name);
     if (verdict.kind === 'unknown') return { end: unknown(at, h.netns, verdict.missing) };
     const last = verdict.rules.at(-1);
     const byPolicy = verdict.kind === 'continue' && chain.policy === 'drop';
@@ -78,8 +78,9 @@ export function runHook(sim: Sim, c: Cursor, h: HookPlace): Outcome {
       if (!nat) return { end: unknown(at, h.netns, `${verdict.nat.kind} in ${ruleText(last!)}`) };
       const before = at.packet;
       natDone = true;
+      const changed = natText(before, nat) !== 'nothing changes';
       at = note(at, h.netns, 'nat', { hook: h.hook, before, rule: last!, packet: nat, why: `${ruleText(last!)} (${last!.text}): ${natText(before, nat)}` });
-      at = { ...at, translations: [...at.translations, { netns: h.netns, original: before, translated: nat }] };
+      if (changed) at = { ...at, translations: [...at.translations, { netns: h.netns, original: before, translated: nat }] };
     } else if (verdict.rules.length) {
       at = note(at, h.netns, 'filter', { hook: h.hook, verdict: 'accept', rules: verdict.rules, packet: verdict.packet, why: `${ruleText(last!)} ${verdict.kind === 'accept' ? 'accepts' : 'passes'}: ${last!.text}` });
     } else at = { ...at, packet: verdict.packet };
@@ -87,6 +88,17 @@ export function runHook(sim: Sim, c: Cursor, h: HookPlace): Outcome {
   if (answering && !translated) untranslate();
   return { cursor: at };
 }
+
+/** A tunnel's outer packet is a connection of its own. */
+function connectionOf(sim: Sim, c: Cursor, netns: string): NonNullable<MatchContext['connection']> {
+  const here = c.packet.vxlan ? [] : (sim.answering ?? c.translations).filter((t) => t.netns === netns);
+  return {
+    original: here[0]?.original ?? c.packet,
+    translated: here.flatMap((t) => [...(t.original.src !== t.translated.src ? (['snat'] as const) : []), ...(natDestination(t.original) !== natDestination(t.translated) ? (['dnat'] as const) : [])]),
+  };
+}
+
+const natDestination = (p: Packet): string => end(p.dst, portOf(p, 'dstPort'));
 
 function chainsAt(nft: readonly Readonly<Record<string, unknown>>[], h: HookPlace, ip: 'ip' | 'ip6'): BaseChain[] {
   const dormant = new Set(nft.flatMap((o) => {

@@ -35,7 +35,7 @@ const defaultTtl = (world: WorldIndex, netns: string, dst: string): number =>
 
 export function simulate(world: World, flow: Flow): Prediction {
   const index = new WorldIndex(world);
-  return { flow, traces: run({ index, known: new Set() }, flow.from, packetOf(index, flow)) };
+  return { flow, traces: everyWay({ index, known: new Set() }, flow.from, packetOf(index, flow)) };
 }
 
 /** What is known of an answer that was seen; the rest is as a kernel would make it. */
@@ -60,7 +60,7 @@ export function simulateReply(world: World, flow: Flow, request: Trace, facts: R
     dontFragment: facts.dontFragment ?? final.l4.proto !== 'icmp', length: facts.length ?? (refused ? (isV6(final.dst) ? IPV6_HEADER : IPV4_HEADER) + TCP_HEADER : final.length), l4: answerOf(final.l4),
   };
   const reverse: Flow = { from: outcome.netns, dst: packet.dst, ...(packet.src ? { src: packet.src } : {}), proto: flow.proto };
-  return { flow: reverse, traces: run({ index, answering: request.translations, known }, outcome.netns, packet) };
+  return { flow: reverse, traces: everyWay({ index, answering: request.translations, known }, outcome.netns, packet) };
 }
 
 function answerOf(l4: Layer4): Layer4 {
@@ -73,20 +73,26 @@ function answerOf(l4: Layer4): Layer4 {
 
 export interface RoundTrip {
   readonly request: Prediction;
-  /** For the first trace that arrived. */
+  /** For the first trace that arrived; behind it those of the other ways. */
   readonly reply?: Prediction;
   /** Where the way back is not the way there in reverse, in words. */
   readonly asymmetry: readonly string[];
+  /** The same for each way that the request may take; the first is `asymmetry`. */
+  readonly ways?: readonly { readonly trace: Trace; readonly asymmetry: readonly string[] }[];
 }
 
 export function simulateRoundTrip(world: World, flow: Flow, facts: ReplyFacts = {}): RoundTrip {
   const request = simulate(world, flow);
-  for (const trace of request.traces) {
-    if (trace.copy) continue;
-    const reply = simulateReply(world, flow, trace, facts);
-    if (reply) return { request, reply, asymmetry: asymmetryOf(trace, reply) };
-  }
-  return { request, asymmetry: [] };
+  const pairs = request.traces.flatMap((trace) => {
+    const reply = trace.copy ? undefined : simulateReply(world, flow, trace, facts);
+    return reply ? [{ trace, reply }] : [];
+  });
+  const [first] = pairs;
+  if (!first) return { request, asymmetry: [] };
+  // Where chance chose the way there, each way has its own way back.
+  const reply = { ...first.reply, traces: pairs.flatMap((p) => p.reply.traces).sort((a, b) => Number(a.copy ?? false) - Number(b.copy ?? false)) };
+  const ways = pairs.map((p) => ({ trace: p.trace, asymmetry: asymmetryOf(p.trace, p.reply) }));
+  return { request, reply, asymmetry: ways[0]!.asymmetry, ways };
 }
 
 /** Devices passed, as `netns dev`, without those seen only in promiscuous mode. */
@@ -116,6 +122,37 @@ function asymmetryOf(request: Trace, reply: Prediction): string[] {
   }
   for (const t of request.translations) found.push(`${t.netns} translates addresses: ${t.original.src} → ${t.original.dst} becomes ${t.translated.src} → ${t.translated.dst}`);
   return found;
+}
+
+/** More ways than this are not tried one by one. */
+const MOST_WAYS = 256;
+
+/**
+ * The simulation once for each way in which the kernel's random numbers can fall: a Service's endpoint is drawn with
+ * `numgen`, and any of them may be it. Choices are taken in the order they come up, and counted through like digits.
+ */
+function everyWay(sim: Sim, from: string, packet: Packet): Trace[] {
+  const found = new Map<string, Trace>();
+  let script: number[] = [];
+  for (let n = 0; ; n++) {
+    const taken: { pick: number; of: number }[] = [];
+    const choose = (of: number): number => {
+      const pick = script[taken.length] ?? 0;
+      taken.push({ pick, of });
+      return pick;
+    };
+    for (const t of run({ ...sim, choose }, from, packet)) found.set(JSON.stringify([t.copy, t.outcome, t.final, devicesOf(t)]), t);
+    let last = taken.length - 1;
+    while (last >= 0 && taken[last]!.pick + 1 >= taken[last]!.of) last--;
+    if (last < 0) break;
+    script = [...taken.slice(0, last).map((t) => t.pick), taken[last]!.pick + 1];
+    if (n + 1 >= MOST_WAYS) {
+      const start: Cursor = { place: { at: 'send', netns: from }, packet, steps: [], translations: [] };
+      found.set('more', traceOf(unknown(start, from, `further ways: the kernel chooses one of more than ${MOST_WAYS}`)[0]!));
+      break;
+    }
+  }
+  return [...found.values()].sort((a, b) => Number(a.copy ?? false) - Number(b.copy ?? false));
 }
 
 function run(sim: Sim, from: string, packet: Packet): Trace[] {

@@ -15,14 +15,16 @@ export interface MatchContext {
   readonly iif?: string;
   readonly oif?: string;
   readonly ctState: 'new' | 'established';
+  /** What connection tracking knows of the packet's connection: its first packet before any translation here, and what was translated. */
+  readonly connection?: { readonly original: Packet; readonly translated: readonly ('snat' | 'dnat')[] };
+  /** Index that `numgen` and `jhash` put into skb->priority. */
+  readonly priority?: number;
   readonly family: string;
   readonly table: string;
-  /** Whether connection tracking has this flow as one whose destination was translated here; undefined where that cannot be told. */
-  readonly destinationTranslated?: boolean;
 }
 
 /** A value of a packet: text (addresses, names), a number, or a tuple; undefined fields cannot be told. */
-export type Value = string | number | readonly Value[];
+export type Value = string | number | readonly (Value | Untold)[];
 export interface Untold {
   readonly untold: string;
 }
@@ -42,7 +44,7 @@ export function evaluate(e: unknown, c: MatchContext): Value | Untold | 'absent'
   const { packet: p } = c;
   if (isObject(e['payload'])) return payload(e['payload'], c) ?? untold(e);
   if (isObject(e['meta'])) return meta(String(e['meta']['key']), c) ?? untold(e);
-  if (isObject(e['ct']) && e['ct']['key'] === 'status' && c.destinationTranslated !== undefined) return c.destinationTranslated ? 'dnat' : 'none';
+  if (isObject(e['ct']) && e['ct']['dir'] === 'original') return original(String(e['ct']['key']), c) ?? untold(e);
   if (isObject(e['ct'])) return e['ct']['key'] === 'state' ? c.ctState : e['ct']['key'] === 'direction' ? (c.ctState === 'new' ? 'original' : 'reply') : untold(e);
   if (isObject(e['fib'])) {
     const { result, flags } = e['fib'];
@@ -54,9 +56,10 @@ export function evaluate(e: unknown, c: MatchContext): Value | Untold | 'absent'
   }
   if (Array.isArray(e['concat'])) {
     const parts = e['concat'].map((x) => evaluate(x, c));
-    const bad = parts.find((x) => isUntold(x));
-    if (bad) return bad;
-    return parts.includes('absent') ? 'absent' : (parts as Value[]);
+    // A header that is not there ends the rule, whatever else it asks.
+    if (parts.includes('absent')) return 'absent';
+    // What cannot be told matters only where the other parts fit: `th dport` of an echo, in a map of TCP ports.
+    return parts as (Value | Untold)[];
   }
   if (Array.isArray(e['&'])) {
     const [left, right] = e['&'] as readonly unknown[];
@@ -69,6 +72,23 @@ export function evaluate(e: unknown, c: MatchContext): Value | Untold | 'absent'
     return untold(e);
   }
   return untold(e);
+}
+
+/** `ct original ip daddr`: of the connection's first packet as it came. */
+function original(key: string, c: MatchContext): Value | 'absent' | undefined {
+  const p = c.connection?.original;
+  if (!p) return undefined;
+  const six = isV6(p.dst);
+  switch (key) {
+    case 'ip saddr': return six ? 'absent' : p.src;
+    case 'ip daddr': return six ? 'absent' : p.dst;
+    case 'ip6 saddr': return six ? p.src : 'absent';
+    case 'ip6 daddr': return six ? p.dst : 'absent';
+    case 'protocol': return protocolOf(p);
+    case 'proto-dst': return p.l4.proto === 'icmp' ? 'absent' : p.l4.dstPort;
+    case 'proto-src': return p.l4.proto === 'icmp' ? 'absent' : p.l4.srcPort;
+    default: return undefined;
+  }
 }
 
 /** `["fin", "syn"]` is both flags. */
@@ -149,6 +169,8 @@ function meta(key: string, c: MatchContext): Value | 'absent' | undefined {
       return isV6(p.dst) ? ETHER['ip6'] : ETHER['ip'];
     case 'mark':
       return p.mark;
+    case 'priority':
+      return c.priority;
     case 'length':
       return p.length;
     case 'pkttype':
@@ -161,7 +183,13 @@ function meta(key: string, c: MatchContext): Value | 'absent' | undefined {
 const TCP_FLAG: Readonly<Record<string, number>> = { fin: 1, syn: 2, rst: 4, psh: 8, ack: 16 };
 const ETHER: Readonly<Record<string, number>> = { ip: 0x0800, ip6: 0x86dd, arp: 0x0806 };
 
-const isTuple = (v: Value): v is readonly Value[] => Array.isArray(v);
+/** `1:2`, a class of traffic, is the number 0x10002. */
+function classid(text: string): number | undefined {
+  const m = /^([0-9a-f]*):([0-9a-f]*)$/i.exec(text);
+  return m && text.length > 1 ? (parseInt(m[1] || '0', 16) << 16 | parseInt(m[2] || '0', 16)) >>> 0 : undefined;
+}
+
+const isTuple = (v: Value): v is readonly (Value | Untold)[] => Array.isArray(v);
 
 /** One packet value against one constant. */
 function equal(v: Value, right: unknown): boolean | Untold {
@@ -170,7 +198,8 @@ function equal(v: Value, right: unknown): boolean | Untold {
     if (!parts || parts.length !== v.length) return untold(right);
     let doubt: Untold | undefined;
     for (let i = 0; i < v.length; i++) {
-      const r = compare(v[i]!, parts[i]);
+      const part = v[i]!;
+      const r = isUntold(part) ? part : compare(part, parts[i]);
       if (r === false) return false;
       if (isUntold(r)) doubt = r;
     }
@@ -180,7 +209,7 @@ function equal(v: Value, right: unknown): boolean | Untold {
     if (typeof right === 'number') return v === right;
     if (typeof right === 'string') {
       // The same names are other numbers in ICMPv6, which begin at 128.
-      const n = NAMES[right] ?? (v >= 128 ? ICMPV6[right] : ICMP[right]) ?? TCP_FLAG[right] ?? ETHER[right] ?? (/^(0x[0-9a-f]+|\d+)$/i.test(right) ? Number(right) : undefined);
+      const n = classid(right) ?? NAMES[right] ?? (v >= 128 ? ICMPV6[right] : ICMP[right]) ?? TCP_FLAG[right] ?? ETHER[right] ?? (/^(0x[0-9a-f]+|\d+)$/i.test(right) ? Number(right) : undefined);
       return n === undefined ? untold(right) : v === n;
     }
     return untold(right);
@@ -232,6 +261,12 @@ function named(c: MatchContext, kind: 'set' | 'map', name: string): Json | undef
 /** `{ "match": { op, left, right } }` */
 export function matches(m: Json, c: MatchContext): boolean | Untold {
   const { op, left, right } = m;
+  if (isObject(left) && isObject(left['ct']) && left['ct']['key'] === 'status') {
+    const flags = [right].flat();
+    if (!c.connection || !flags.every((f) => f === 'snat' || f === 'dnat')) return untold({ match: m });
+    const has = flags.some((f) => c.connection!.translated.includes(f as 'snat'));
+    return op === '!=' ? !has : has;
+  }
   const v = evaluate(left, c);
   if (v === 'absent') return false;
   if (isUntold(v)) return v;

@@ -11,7 +11,7 @@ export function ruleWords(expr: readonly unknown[]): string {
 }
 
 function statement(s: unknown): string {
-  if (!isObject(s)) return JSON.stringify(s);
+  if (!isObject(s)) return typeof s === 'string' ? s : JSON.stringify(s);
   const kind = Object.keys(s)[0] ?? '';
   const body = s[kind];
   switch (kind) {
@@ -70,7 +70,8 @@ function expression(e: unknown): string {
   switch (kind) {
     case 'payload': return `${String(body['protocol'])} ${String(body['field'])}`;
     case 'meta': return SHORT.has(String(body['key'])) ? String(body['key']) : `meta ${String(body['key'])}`;
-    case 'ct': return `ct ${String(body['key'])}`;
+    case 'ct': return `ct ${body['dir'] === undefined ? '' : `${String(body['dir'])} `}${String(body['key'])}`;
+    case 'jhash': return `jhash ${expression(body['expr'])} mod ${String(body['mod'])}`;
     case 'prefix': return `${String(body['addr'])}/${String(body['len'])}`;
     case 'fib': return `fib ${[body['flags']].flat().join(' . ')} ${String(body['result'])}`;
     case 'elem': return expression(body['val']);

@@ -5,7 +5,7 @@
  * the answer is "unknown", with the expression and the rule's handle: never a guess.
  * Source: nf_tables_core.c (nft_do_chain), libnftables-json(5).
  */
-import { isUntold, lookupMap, matches, evaluate, type MatchContext } from './nft-match.js';
+import { isUntold, lookupMap, matches, evaluate, type MatchContext, type Untold } from './nft-match.js';
 import { ruleWords } from './nft-text.js';
 import type { Packet, RuleRef } from './types.js';
 
@@ -31,6 +31,7 @@ interface Rule {
 }
 
 /** Statements that decide nothing about this packet's way. */
+const REMEMBERS = /^(update|add|delete) @/;
 const HARMLESS = new Set(['counter', 'log', 'comment', 'quota', 'last', 'meter', 'ct count', 'flow']);
 const MOST_DOUBTS = 6;
 
@@ -45,6 +46,8 @@ export class NftWalk {
   constructor(
     private readonly context: MatchContext,
     private readonly policy: 'accept' | 'drop' = 'accept',
+    /** Which of so many the kernel's random number falls on: the caller tries them all. */
+    private readonly choose?: (of: number) => number,
   ) {
     for (const o of context.state.nft) {
       const r = o['rule'] as unknown as Rule | undefined;
@@ -101,11 +104,14 @@ export class NftWalk {
   }
 
   private statements(r: Rule, from: number, packet: Packet, rules: readonly RuleRef[], depth: number): Verdict | Returning | Doubt {
-    const c: MatchContext = { ...this.context, packet };
+    // What an earlier rule of the walk has put there; a hook's end forgets it, as forwarding does.
+    const c: MatchContext = { ...this.context, packet, ...(this.priority === undefined ? {} : { priority: this.priority }) };
     let p = packet;
     const acted = (): readonly RuleRef[] => [...rules, refOf(r)];
     for (let i = from; i < r.expr.length; i++) {
       const e = r.expr[i];
+      // Maps that packets fill have no JSON in libnftables: listed as text. They decide nothing about this packet.
+      if (typeof e === 'string' && REMEMBERS.test(e)) continue;
       if (!isObject(e)) return this.doubt(r, i, p, rules, depth, JSON.stringify(e));
       const kind = Object.keys(e)[0] ?? '';
       const body = e[kind];
@@ -139,16 +145,21 @@ export class NftWalk {
         case 'snat':
         case 'dnat':
         case 'redirect': {
-          const told = natBody(body, { ...c, packet: p });
-          // Nothing in the map for this packet: the rule does not apply.
-          if (told === undefined) return { kind: 'continue', packet, rules };
-          if (isUntold(told)) return this.doubt(r, i, p, rules, depth, told.untold);
-          const nat = natOf(kind, told);
+          const nat = natOf(kind, body, { ...c, packet: p, ...(this.priority === undefined ? {} : { priority: this.priority }) });
+          if (nat === 'no element') return { kind: 'continue', packet: p, rules };
+          if (isUntold(nat)) return { kind: 'unknown', missing: `${nat.untold} (${ruleText(refOf(r))})` };
           if (!nat) return { kind: 'unknown', missing: `${kind} ${JSON.stringify(body)} (${ruleText(refOf(r))})` };
           return { kind: 'accept', packet: p, rules: acted(), nat };
         }
         case 'mangle': {
           const { key, value } = body as Json;
+          const drawn = this.drawn(value, c);
+          if (drawn === 'absent') return { kind: 'continue', packet: p, rules };
+          if (drawn !== undefined && isObject(key) && isObject(key['meta']) && ['priority', 'mark'].includes(String(key['meta']['key']))) {
+            if (key['meta']['key'] === 'mark') p = { ...p, mark: drawn };
+            else this.priority = drawn;
+            break;
+          }
           const isMark = isObject(key) && isObject(key['meta']) && key['meta']['key'] === 'mark';
           const v = typeof value === 'number' ? value : evaluate(value, { ...c, packet: p });
           if (isMark && typeof v === 'number') p = { ...p, mark: v };
@@ -161,6 +172,17 @@ export class NftWalk {
       }
     }
     return { kind: 'continue', packet: p, rules: p === packet ? rules : acted() };
+  }
+
+  private priority: number | undefined;
+
+  /** A number that the kernel draws (`numgen`) or computes from a secret (`jhash`): any of its range. */
+  private drawn(value: unknown, c: MatchContext): number | 'absent' | undefined {
+    if (!isObject(value) || !this.choose) return undefined;
+    const g = isObject(value['numgen']) ? value['numgen'] : isObject(value['jhash']) ? value['jhash'] : undefined;
+    if (!g || typeof g['mod'] !== 'number') return undefined;
+    if ('expr' in g && evaluate(g['expr'], c) === 'absent') return 'absent';
+    return this.choose(g['mod']) + (typeof g['offset'] === 'number' ? g['offset'] : 0);
   }
 
   /** An expression that is not modelled: the rule is gone on with as if it matched. */
@@ -200,24 +222,33 @@ interface Doubt {
   readonly matched: Verdict | Returning;
 }
 
-/** Address and port of a translation, looked up where they stand in a map; undefined when a map has nothing for the packet. */
-function natBody(body: unknown, c: MatchContext): unknown {
-  if (!isObject(body)) return body;
-  const out: Record<string, unknown> = { ...body };
-  for (const key of ['addr', 'port'] as const) {
-    const value = body[key];
-    if (!isObject(value) || !isObject(value['map'])) continue;
-    const found = lookupMap(value['map'], c);
-    if (found === undefined || isUntold(found)) return found;
-    out[key] = found;
-  }
-  return out;
-}
-
-function natOf(kind: Nat['kind'], body: unknown): Nat | undefined {
+/** 'no element': the map has nothing for this packet, and so the rule does not match. */
+function natOf(kind: Nat['kind'], body: unknown, c: MatchContext): Nat | Untold | 'no element' | undefined {
   if (kind === 'masquerade') return { kind };
   if (!isObject(body)) return undefined;
-  const { addr, port } = body;
+  let { addr, port } = body;
+  if (isObject(port) && isObject(port['map'])) {
+    const found = lookupMap(port['map'], c);
+    if (isUntold(found)) return found;
+    if (found === undefined) return 'no element';
+    port = found;
+  }
+  if (isObject(addr) && isObject(addr['map'])) {
+    const found = lookupMap(addr['map'], c);
+    if (isUntold(found)) return found;
+    if (found === undefined) return 'no element';
+    const parts = isObject(found) && Array.isArray(found['concat']) ? (found['concat'] as readonly unknown[]) : [found];
+    if (typeof parts[0] !== 'string') return undefined;
+    if (parts.length > 1) return typeof parts[1] === 'number' ? { kind, address: parts[0], port: parts[1] } : undefined;
+    addr = parts[0];
+  }
+  // `snat to ip saddr`: bound to what it is.
+  if (isObject(addr) && isObject(addr['payload'])) {
+    const value = evaluate(addr, c);
+    if (isUntold(value)) return value;
+    if (value === 'absent') return 'no element';
+    addr = value;
+  }
   if (addr !== undefined && typeof addr !== 'string') return undefined;
   if (port !== undefined && typeof port !== 'number') return undefined;
   if (kind !== 'redirect' && addr === undefined && port === undefined) return undefined;

@@ -103,6 +103,8 @@ export type Step = At &
     | { readonly kind: 'resolve'; readonly target: string; readonly answer: { readonly netns: string; readonly dev: string; readonly lladdr: string } }
     | { readonly kind: 'no-neighbour' }
     | { readonly kind: 'bridge'; readonly bridge: string; readonly ingress?: string; readonly egress: string; readonly fdb?: FdbEntry }
+    /** br_netfilter translated the destination to one on the same bridge: the frame stays on it. */
+    | { readonly kind: 'bridged-dnat'; readonly bridge: string; readonly lladdr: string }
     /** By an FDB entry (VXLAN) or a peer's allowed IPs (WireGuard). */
     | { readonly kind: 'encapsulate'; readonly fdb?: FdbEntry; readonly peer?: WireguardPeer; readonly link: Link }
     | { readonly kind: 'decapsulate'; readonly link: Link; readonly outer: Packet }

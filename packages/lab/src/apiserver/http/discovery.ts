@@ -9,7 +9,6 @@ import type { MediaType } from './message.js';
 /** The API level that is spoken. */
 export const VERSION = { major: '1', minor: '32', gitVersion: 'v1.32.0+podway' };
 
-const READ = ['get', 'list', 'watch'];
 const VERBS = ['create', 'delete', 'deletecollection', 'get', 'list', 'patch', 'update', 'watch'];
 
 /** Verbs and kinds of subresources. */
@@ -65,13 +64,13 @@ export function resourceList(registry: Registry, group: string, version: string)
     kind: 'APIResourceList',
     apiVersion: 'v1',
     groupVersion: group === '' ? version : `${group}/${version}`,
-    resources: kinds.flatMap(({ kind, categories, subresources, readOnly }) => [
+    resources: kinds.flatMap(({ kind, categories, subresources }) => [
       {
         name: kind.plural,
         singularName: kind.singular,
         namespaced: kind.namespaced,
         kind: kind.kind,
-        verbs: readOnly === undefined ? VERBS : READ,
+        verbs: VERBS,
         ...(kind.shortNames.length === 0 ? {} : { shortNames: kind.shortNames }),
         ...(categories.length === 0 ? {} : { categories }),
       },
@@ -104,12 +103,12 @@ export function aggregated(registry: Registry, core: boolean, version: 'v2' | 'v
         .map((gv) => ({
           version: gv.version,
           freshness: 'Current',
-          resources: kindsOf(registry, group, gv.version).map(({ kind, categories, subresources, readOnly }) => ({
+          resources: kindsOf(registry, group, gv.version).map(({ kind, categories, subresources }) => ({
             resource: kind.plural,
             responseKind: { group, version: gv.version, kind: kind.kind },
             scope: kind.namespaced ? 'Namespaced' : 'Cluster',
             singularResource: kind.singular,
-            verbs: readOnly === undefined ? VERBS : READ,
+            verbs: VERBS,
             ...(kind.shortNames.length === 0 ? {} : { shortNames: kind.shortNames }),
             ...(categories.length === 0 ? {} : { categories }),
             ...(subresources.length === 0

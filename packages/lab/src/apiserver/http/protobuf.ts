@@ -10,7 +10,7 @@
 import { badRequest } from '../errors.js';
 import type { JsonObject } from '../object.js';
 
-export type ProtoType = 'string' | 'int' | 'bool' | 'time' | { readonly message: Message } | 'stringMap';
+export type ProtoType = 'string' | 'int' | 'bool' | 'time' | 'intOrString' | { readonly message: Message } | 'stringMap';
 export type ProtoField = readonly [name: string, type: ProtoType, repeated?: 'repeated'];
 export type Message = Readonly<Record<number, ProtoField>>;
 
@@ -86,6 +86,11 @@ function decodeValue(type: Exclude<ProtoType, 'stringMap'>, f: WireField): unkno
     for (const t of fields(bytes)) if (t.number === 1) seconds = BigInt.asIntN(64, t.varint ?? 0n);
     const date = new Date(Number(seconds) * 1000);
     return Number.isNaN(date.getTime()) || seconds <= 0n ? undefined : date.toISOString().replace(/\.\d+Z$/, 'Z');
+  }
+  if (type === 'intOrString') {
+    // intstr.IntOrString: 1 says which of the two others counts.
+    const { kind, number = 0, text = '' } = decodeMessage({ 1: ['kind', 'int'], 2: ['number', 'int'], 3: ['text', 'string'] }, bytes);
+    return kind === 1 ? text : number;
   }
   return decodeMessage(type.message, bytes);
 }

@@ -70,9 +70,6 @@ async function dispatch(services: Services, request: ApiRequest): Promise<ApiRes
   }
   const address = locate(services.operations, parts);
   if (address === undefined) throw noSuchPath();
-  if (address.spec.readOnly !== undefined && !['GET', 'HEAD'].includes(request.method)) {
-    throw new ApiError(405, 'MethodNotAllowed', `${address.spec.kind.plural} cannot be changed: ${address.spec.readOnly}`, { kind: address.spec.kind.plural });
-  }
   const form = chooseForm(accept);
   if (form === undefined && address.subresource !== 'log') {
     throw new ApiError(406, 'NotAcceptable', 'only the following media types are accepted: application/json');

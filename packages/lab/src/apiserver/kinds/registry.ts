@@ -7,10 +7,14 @@ import { namespaceKind } from './namespace.js';
 import { networkAttachmentKind } from './networkattachment.js';
 import { nodeKind } from './node.js';
 import { podKind } from './pod.js';
+import { endpointSliceKind, endpointsKind } from './endpointslice.js';
 import { serviceKind } from './service.js';
+import { DEFAULT_SERVICE_RANGES, type ServiceRanges } from './serviceallocation.js';
 import type { KindSpec } from './spec.js';
 
-export const BUILT_IN: readonly KindSpec[] = [namespaceKind, nodeKind, podKind, eventKind, configMapKind, serviceKind, networkAttachmentKind, ipPoolKind, ipBlockKind];
+export const builtIn = (ranges: ServiceRanges = DEFAULT_SERVICE_RANGES): readonly KindSpec[] => [
+  namespaceKind, nodeKind, podKind, eventKind, configMapKind, serviceKind(ranges), endpointSliceKind, endpointsKind, networkAttachmentKind, ipPoolKind, ipBlockKind,
+];
 
 /** How a kind is called in the store and in look-ups: `/pods`, `apps/deployments`. */
 export const kindKey = (kind: ObjectKind<KubeObject>): string => `${kind.group}/${kind.plural}`;
@@ -18,7 +22,7 @@ export const kindKey = (kind: ObjectKind<KubeObject>): string => `${kind.group}/
 export class Registry {
   private readonly byKey = new Map<string, KindSpec>();
 
-  constructor(kinds: readonly KindSpec[] = BUILT_IN) {
+  constructor(kinds: readonly KindSpec[] = builtIn()) {
     for (const k of kinds) this.byKey.set(kindKey(k.kind), k);
   }
 

@@ -33,8 +33,6 @@ export interface KindSpec {
   readonly subresources: readonly ('status' | 'binding' | 'finalize' | 'log' | 'exec' | 'attach' | 'portforward' | 'ephemeralcontainers')[];
   /** Kinds that count spec changes in metadata.generation. */
   readonly generation: boolean;
-  /** Set: objects can be read only, and this says why. */
-  readonly readOnly?: string;
   /** For kinds that kubectl sends as protobuf. */
   readonly protobuf?: Message;
   readonly columns: readonly Column[];
@@ -50,6 +48,11 @@ export interface KindSpec {
   validateUpdate?(object: ApiObject, before: ApiObject): FieldError[];
   validateStatusUpdate?(object: ApiObject, before: ApiObject): FieldError[];
   warnings?(object: ApiObject): string[];
+  /**
+   * Gives the object what must be nobody else's (addresses, ports), in place, after validation: part of the same
+   * synchronous stretch as the write. `others` are all objects of the kind but this one.
+   */
+  allocate?(object: ApiObject, before: ApiObject | undefined, others: readonly ApiObject[]): FieldError[];
   /** Values of selectable fields besides metadata.name and metadata.namespace. */
   fields?(object: ApiObject): Record<string, string>;
   /** Seconds an object stays after a delete request; 0 or undefined: gone at once. */

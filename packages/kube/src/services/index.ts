@@ -1,0 +1,3 @@
+export * from './model.js';
+export * from './endpoints.js';
+export * from './slices.js';
