@@ -1,5 +1,6 @@
 /** @kubernetes/client-node's own Exec, Attach, PortForward and Cp: WebSocket channels, v5 and v4. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import https from 'node:https';
 import { PassThrough, Readable, Writable } from 'node:stream';
 import { after, before, describe, test } from 'node:test';
@@ -106,7 +107,7 @@ describe('@kubernetes/client-node streams', { skip: needsRoot }, () => {
   test('closing the socket ends the command (v4: the only way to end stdin)', async () => {
     const ws = new WebSocket(`${c.r.url.replace('https', 'wss')}/api/v1/namespaces/default/pods/web/exec?command=sleep&command=23456&stdin=1&stdout=1`, ['v4.channel.k8s.io'], { rejectUnauthorized: false, headers: { authorization: `Bearer ${c.r.api.token}` } });
     const asleep = (): boolean => c.processes('web').some((l) => l.includes('23456'));
-    await until('the command', asleep);
+    await Promise.all([once(ws, 'open'), until('the command', asleep)]);
     ws.close();
     await until('its end', () => !asleep());
   });
