@@ -44,9 +44,16 @@ test('network get, status and inspect node say who encrypts; no private key is a
   assert.equal((await inNode('m1', 'stat', '-c', '%a', '/var/lib/podway/wireguard/generation-0.key')).trim(), '600');
 });
 
+/** Where another encrypted packet of the same size was on its way at that moment, the report says that nobody can tell which is which: asked again. */
+async function telling(words: readonly string[]): Promise<Report> {
+  let r = await json<Report>('trace', ...words);
+  for (let i = 0; i < 5 && [r.request, r.reply].some((leg) => leg.rows.some((x) => x.predicted?.sealed && !x.observed)); i++) r = await json<Report>('trace', ...words);
+  return r;
+}
+
 test('trace: as predicted both ways; between nodes the packet is matched by time and size, and said to be', { skip }, async () => {
   for (const words of [['web-a', 'web-b'], ['web-a', 'web-b:80'], ['node/m1', 'web-b']]) {
-    const r = await json<Report>('trace', ...words);
+    const r = await telling(words);
     assert.equal(r.headline, 'Predicted: delivered to default/web-b. Observed: the same.', words.join(' '));
     for (const leg of [r.request, r.reply]) {
       const sealed = leg.rows.filter((x) => x.predicted?.sealed);

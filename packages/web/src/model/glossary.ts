@@ -44,6 +44,7 @@ const LINK: readonly Rule[] = [
   [/\bvlan_filtering (\d)/, 'Ports keep VLANs apart: 0 is no.', '端口按 VLAN 隔离：0 为否。'],
   [/\bmcast_snooping (\d)/, 'Multicast goes only where somebody listens: 1 is yes.', '组播只发给有接收者的端口：1 为是。'],
   [/\bnf_call_iptables (\d)/, 'Bridged packets also pass the firewall of this bridge: 1 is yes; 0: as the sysctl says.', '桥接的包也经过防火墙：1 为是；0：按 sysctl 设置。'],
+  [/\bnf_call_ip6tables (\d)/, 'The same for IPv6: 1 is yes.', 'IPv6 同上：1 为是。'],
   [/\bbridge_slave\b/, 'What follows are its settings as a port of a bridge.', '以下是它作为网桥端口的设置。'],
   [/(?<=bridge_slave )state (\S+)/, 'State of the port; only a forwarding one passes frames.', '端口状态；只有 forwarding 才转发帧。'],
   [/\bhairpin (on|off)/, 'A frame may leave by the port it came in by.', '帧可以从进入的端口再出去。'],
