@@ -32,6 +32,8 @@ const linksIn = (pod: TestPod): string[] => RtNetlink.with(pod.ns, (nl) => nl.li
 /** Nothing is there but the pod that has been there all along, and that is whole. */
 async function assertOnly(node: TestNode, keep: TestPod, gone: readonly TestPod[], host: string, when: string): Promise<void> {
   assert.deepEqual(extras(node), [], when);
+  // A living agent writes the pointer of its round behind its answers.
+  await until(`${when}: the pointer to be written`, async () => !(await node.leavings()).files.includes('attachments/.tmp-last-given'));
   assert.deepEqual(await node.leavings(), { links: [host], files: [`attachments/${keep.name}@eth0.json`] }, when);
   for (const pod of gone) assert.deepEqual(linksIn(pod), ['lo'], when);
   assert.equal((await node.cni('CHECK', keep.vars)).code, 0, when);
