@@ -66,9 +66,9 @@ else {
     await put(net,
       serviceObject('dns', { clusterIP: address, ports: [{ name: 'dns', port: 53, protocol: 'UDP' }, { name: 'web', port: 80 }] }),
       sliceObject('dns', ends('b', 'c'), [{ name: 'dns', port: 5353, protocol: 'UDP' }, { name: 'web', port: 8080 }]));
-    const r = await a!.ask('udp', address, 53, 20);
+    const r = await a!.ask('udp', address, 53, 40);
     assert.deepEqual([Object.keys(r.by).sort(), r.errors, r.clients], [['b', 'c'], {}, [ip['a']]]);
-    assert.deepEqual(Object.keys((await a!.ask('tcp', address, 80, 10)).by).sort(), ['b', 'c']);
+    assert.deepEqual(Object.keys((await a!.ask('tcp', address, 80, 40)).by).sort(), ['b', 'c']);
     for (const proto of ['tcp', 'udp'] as const) {
       const none = await a!.ask(proto, address, 81);
       assert.deepEqual(none.errors, { ECONNREFUSED: 1 });
@@ -95,7 +95,7 @@ else {
     await put(net, serviceObject('np', spec), sliceObject('np', ends('b', 'c'), [{ port: 8080 }]));
     for (const node of ['172.18.0.2', '172.18.0.3']) {
       for (const [who, asks] of [['outside', outside!], ['pod', a!], ['node', host!]] as const) {
-        const r = await asks.ask('tcp', node, 30080, 12);
+        const r = await asks.ask('tcp', node, 30080, 40);
         assert.deepEqual([Object.keys(r.by).sort(), r.errors], [['b', 'c'], {}], `${who} at ${node}`);
         if (who === 'outside') assert.ok(!r.clients.includes(OUTSIDE), `translated: ${r.clients.join()}`);
       }
@@ -106,7 +106,7 @@ else {
     const address = clusterIP();
     const spec = { clusterIP: address, type: 'NodePort', externalTrafficPolicy: 'Local', ports: [{ port: 80, nodePort: 30081 }] };
     await put(net, serviceObject('local', spec), sliceObject('local', ends('a', 'b'), [{ port: 8080 }]));
-    const r = await outside!.ask('tcp', '172.18.0.2', 30081, 20);
+    const r = await outside!.ask('tcp', '172.18.0.2', 30081, 40);
     assert.deepEqual([Object.keys(r.by).sort(), r.errors, r.clients], [['a', 'b'], {}, [OUTSIDE]]);
     assert.deepEqual((await outside!.ask('tcp', '172.18.0.3', 30081)).errors, { ETIMEDOUT: 1 }, 'no endpoint there: dropped');
     const c = await asker(net, m2.ns);
